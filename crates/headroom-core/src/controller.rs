@@ -1,0 +1,544 @@
+//! The controller: inputs in, effects out.
+//!
+//! One owner of all state handles one closed enum of inputs and returns effects as values. It is pure: the same
+//! inputs give the same effects, byte for byte, whether they come from the live driver, the simulator, one
+//! observation in a file, or the journal. There is no clock here; each input says when it happened.
+//!
+//! A tick, for each workload: observe → recommend → limit → refuse → inspect → act. One workload's failure is
+//! its own finding; the others go on (A35).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::action::{Action, ActionRecord, VALID_FOR};
+use crate::context::Context;
+use crate::decision::{
+    Advice, By, Decision, DecisionId, Draft, Outcome, Recommendation, Refusal, SeenSignal,
+};
+use crate::fleet::{Fleet, FleetDocument, Workload};
+use crate::guard;
+use crate::inspect::{Finding, inspect};
+use crate::memory::{Change, Failure, Freeze, LOOK_FRESH_FOR, Memory};
+use crate::names::{SignalName, WorkloadName};
+use crate::observation::TargetStatus;
+use crate::reading::{Absence, Reading, Sample};
+use crate::reason::Reason;
+use crate::units::{Replicas, Span, Timestamp};
+
+/// A run of decisions that say the same is recorded this often.
+const RECORD_EVERY: Span = Span::seconds(60);
+/// The first pause after a failed action; it doubles with each failure in a row.
+const FIRST_PAUSE: Span = Span::seconds(1);
+/// The longest pause after a failed action.
+const LONGEST_PAUSE: Span = Span::seconds(60);
+/// A driver answers every action within its deadline; an answer that never comes must not block a workload.
+const SETTLES_WITHIN: Span = Span::seconds(120);
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Input {
+    /// Time went on: every workload is looked over.
+    Tick {
+        /// When.
+        at: Timestamp,
+    },
+    /// Signals were measured, or could not be.
+    Sampled {
+        /// When they arrived.
+        at: Timestamp,
+        /// Whose, which, and what.
+        samples: Vec<Measured>,
+    },
+    /// A target was looked at.
+    Looked {
+        /// When.
+        at: Timestamp,
+        /// Whose target.
+        workload: WorkloadName,
+        /// What it shows, or why it could not be looked at.
+        status: Result<TargetStatus, String>,
+    },
+    /// An action came to its end.
+    Settled {
+        /// When.
+        at: Timestamp,
+        /// Whose action.
+        workload: WorkloadName,
+        /// Which decision it carried out.
+        decision: DecisionId,
+        /// What the target shows after it, or why it failed.
+        outcome: Result<TargetStatus, String>,
+    },
+    /// Requests wait at the balancer because no replica is there.
+    Waiting {
+        /// When.
+        at: Timestamp,
+        /// Whose requests.
+        workload: WorkloadName,
+        /// How many.
+        requests: u32,
+    },
+    /// A person said something.
+    Overridden {
+        /// When.
+        at: Timestamp,
+        /// About which workload.
+        workload: WorkloadName,
+        /// What.
+        word: Override,
+    },
+    /// A policy was loaded.
+    FleetChanged {
+        /// When.
+        at: Timestamp,
+        /// The policy; it was checked before.
+        fleet: FleetDocument,
+    },
+    /// The controller was started again: what was under way is not known to be.
+    Restarted {
+        /// When.
+        at: Timestamp,
+    },
+}
+
+/// One signal's news.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Measured {
+    /// Whose signal.
+    pub workload: WorkloadName,
+    /// Which.
+    pub signal: SignalName,
+    /// The value, or why there is none.
+    pub value: Result<Sample, Absence>,
+}
+
+/// What a person may say about a workload.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Override {
+    /// Leave it alone.
+    Freeze(Freeze),
+    /// Go on.
+    Thaw,
+}
+
+/// What the driver is to do.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Effect {
+    /// Write it down, before anything else is done.
+    Record(Box<Decision>),
+    /// Look at a target now.
+    Look(WorkloadName),
+    /// Ask a target for a count.
+    Act(Action),
+    /// Tell people.
+    Notify(Notice),
+}
+
+/// Something people must know.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Notice {
+    /// When.
+    pub at: Timestamp,
+    /// About which workload.
+    pub workload: WorkloadName,
+    /// A stable code.
+    pub code: String,
+    /// What happened.
+    pub message: String,
+}
+
+/// The controller of one fleet.
+#[derive(Clone, Debug)]
+pub struct Controller {
+    fleet: Arc<Fleet>,
+    memories: BTreeMap<WorkloadName, Memory>,
+}
+
+/// A controller's memory, to be written down and read back.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Snapshot {
+    /// The policy in force.
+    pub fleet: FleetDocument,
+    /// What is remembered of each workload.
+    pub memories: BTreeMap<WorkloadName, Memory>,
+}
+
+impl Controller {
+    /// A controller that remembers nothing.
+    #[must_use]
+    pub fn new(fleet: Arc<Fleet>) -> Self {
+        let memories = fleet.workloads().iter().map(|(name, w)| (name.clone(), Memory::new(w))).collect();
+        Self { fleet, memories }
+    }
+
+    /// A controller that remembers what `snapshot` holds.
+    ///
+    /// # Errors
+    /// What is wrong with the snapshot's policy; one that was in force has no problems.
+    pub fn restore(snapshot: Snapshot) -> Result<Self, Vec<crate::fleet::Problem>> {
+        let fleet = Arc::new(Fleet::new(snapshot.fleet)?);
+        Ok(Self { fleet, memories: snapshot.memories })
+    }
+
+    /// The memory as it stands.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot { fleet: self.fleet.document(), memories: self.memories.clone() }
+    }
+
+    /// The policy in force.
+    #[must_use]
+    pub fn fleet(&self) -> &Arc<Fleet> {
+        &self.fleet
+    }
+
+    /// What is remembered of a workload.
+    #[must_use]
+    pub fn memory(&self, workload: &WorkloadName) -> Option<&Memory> {
+        self.memories.get(workload)
+    }
+
+    /// Handles one input.
+    #[must_use]
+    pub fn handle(&mut self, input: Input) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        match input {
+            Input::Tick { at } => {
+                let fleet = Arc::clone(&self.fleet);
+                for (name, workload) in fleet.workloads() {
+                    self.evaluate(name, workload, at, &mut effects);
+                }
+            }
+            Input::Sampled { at, samples } => self.sampled(at, samples, &mut effects),
+            Input::Looked { at, workload, status } => self.looked(at, &workload, status),
+            Input::Settled { at, workload, decision, outcome } => {
+                self.settled(at, &workload, &decision, outcome, &mut effects);
+            }
+            Input::Waiting { at, workload, requests } => {
+                if let Some(memory) = self.memories.get_mut(&workload) {
+                    memory.waiting = Some((at, requests));
+                }
+                self.evaluate_one(&workload, at, &mut effects);
+            }
+            Input::Overridden { at, workload, word } => {
+                if let Some(memory) = self.memories.get_mut(&workload) {
+                    memory.freeze = match word {
+                        Override::Freeze(freeze) => Some(freeze),
+                        Override::Thaw => None,
+                    };
+                }
+                self.evaluate_one(&workload, at, &mut effects);
+            }
+            Input::FleetChanged { at: _, fleet } => self.fleet_changed(fleet, &mut effects),
+            Input::Restarted { at: _ } => {
+                // What was sent may or may not have been done; sizes come from the next look.
+                for (name, memory) in &mut self.memories {
+                    memory.in_flight = None;
+                    memory.status = None;
+                    effects.push(Effect::Look(name.clone()));
+                }
+            }
+        }
+        effects
+    }
+
+    fn sampled(&mut self, at: Timestamp, samples: Vec<Measured>, effects: &mut Vec<Effect>) {
+        // Samples of one workload stand together, so each workload is looked over once.
+        let mut touched: Option<WorkloadName> = None;
+        for Measured { workload, signal, value } in samples {
+            if touched.as_ref() != Some(&workload)
+                && let Some(done) = touched.replace(workload.clone())
+            {
+                self.evaluate_one(&done, at, effects);
+            }
+            let Some(memory) = self.memories.get_mut(&workload).and_then(|m| m.signal_mut(&signal)) else {
+                continue;
+            };
+            match value {
+                Ok(sample) => {
+                    if let Some(series) = &mut memory.series {
+                        series.push(sample.at, sample.value);
+                    }
+                    memory.absence = None;
+                    memory.last = Some(sample);
+                }
+                Err(absence) => memory.absence = Some(absence),
+            }
+        }
+        if let Some(done) = touched {
+            self.evaluate_one(&done, at, effects);
+        }
+    }
+
+    fn looked(&mut self, at: Timestamp, workload: &WorkloadName, status: Result<TargetStatus, String>) {
+        let Some(memory) = self.memories.get_mut(workload) else { return };
+        match status {
+            Ok(status) => {
+                memory.start_ups.learn(&status);
+                memory.look_error = None;
+                memory.status = Some((at, status));
+            }
+            Err(error) => memory.look_error = Some(error),
+        }
+    }
+
+    fn settled(
+        &mut self,
+        at: Timestamp,
+        workload: &WorkloadName,
+        decision: &DecisionId,
+        outcome: Result<TargetStatus, String>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(memory) = self.memories.get_mut(workload) else { return };
+        // An action that was overtaken settles too; only the latest one counts as under way.
+        let Some(action) = memory.in_flight.take_if(|a| a.decision == *decision) else { return };
+        match outcome {
+            Ok(status) => {
+                memory.failure = None;
+                memory.changed(Change { at, from: action.saw, to: action.to });
+                self.looked(at, workload, Ok(status));
+            }
+            Err(error) => {
+                let in_a_row = memory.failure.as_ref().map_or(0, |f| f.in_a_row).saturating_add(1);
+                let doubled = FIRST_PAUSE.times(1 << in_a_row.saturating_sub(1).min(10));
+                let until = at.plus(doubled.min(LONGEST_PAUSE));
+                effects.push(Effect::Notify(Notice {
+                    at,
+                    workload: workload.clone(),
+                    code: "action-failed".to_owned(),
+                    message: format!(
+                        "asking the target of `{workload}` for {} replicas failed: {error}",
+                        action.to
+                    ),
+                }));
+                memory.failure = Some(Failure { error, until, in_a_row });
+                effects.push(Effect::Look(workload.clone()));
+            }
+        }
+    }
+
+    fn fleet_changed(&mut self, document: FleetDocument, effects: &mut Vec<Effect>) {
+        // The driver checks before it sends; what does not pass the check anyway changes nothing.
+        let Ok(fleet) = Fleet::new(document) else { return };
+        let mut old = std::mem::take(&mut self.memories);
+        for (name, workload) in fleet.workloads() {
+            let memory = match old.remove(name) {
+                Some(mut memory) => {
+                    memory.fit(workload);
+                    memory
+                }
+                None => Memory::new(workload),
+            };
+            self.memories.insert(name.clone(), memory);
+            effects.push(Effect::Look(name.clone()));
+        }
+        self.fleet = Arc::new(fleet);
+    }
+
+    fn evaluate_one(&mut self, name: &WorkloadName, at: Timestamp, effects: &mut Vec<Effect>) {
+        let fleet = Arc::clone(&self.fleet);
+        if let Some(workload) = fleet.workload(name) {
+            self.evaluate(name, workload, at, effects);
+        }
+    }
+
+    fn evaluate(
+        &mut self,
+        name: &WorkloadName,
+        workload: &Workload,
+        at: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(memory) = self.memories.get_mut(name) else { return };
+        if memory.in_flight.as_ref().is_some_and(|a| at.since(a.at) > SETTLES_WITHIN) {
+            memory.in_flight = None;
+            effects.push(Effect::Look(name.clone()));
+        }
+        // The buffers of the last decision are used again: a quiet tick allocates little.
+        let buffers = memory.latest.take();
+        let (mut decision, recommended) = decide(name, workload, memory, at, buffers);
+        if let Some(count) = recommended {
+            memory.recommended(at, decision.from, count);
+        }
+        if let Some(finding) = inspect(workload, memory, &decision).first() {
+            effects.push(Effect::Notify(reject(&mut decision, finding)));
+        }
+        let tells_news = memory.last_recorded.as_ref().is_none_or(|last| {
+            decision.outcome == Outcome::Act
+                || at.since(last.at).max(last.at.since(at)) >= RECORD_EVERY
+                || !decision.same_story(last)
+        });
+        if tells_news {
+            memory.decisions += 1;
+            decision.id.number = memory.decisions;
+            memory.last_recorded = Some(decision.clone());
+            effects.push(Effect::Record(Box::new(decision.clone())));
+        }
+        if decision.outcome == Outcome::Act {
+            // An overtaken action never showed: what was seen is what it had seen.
+            let saw = memory.in_flight.as_ref().map_or(decision.from, |overtaken| overtaken.saw);
+            let action = Action::inspected(ActionRecord {
+                decision: decision.id.clone(),
+                at,
+                saw,
+                to: decision.to,
+                valid_until: at.plus(VALID_FOR),
+            });
+            memory.in_flight = Some(action.record().clone());
+            effects.push(Effect::Act(action));
+        }
+        memory.latest = Some(decision);
+    }
+}
+
+/// Takes a faulty decision back and says so.
+fn reject(decision: &mut Decision, finding: &Finding) -> Notice {
+    let message = format!(
+        "the plan {} → {} for `{}` was rejected by its check ({}); nothing is done; please report this",
+        decision.from,
+        decision.to,
+        decision.id.workload,
+        finding.code()
+    );
+    decision.refusal = Some(Refusal {
+        by: By::Inspect,
+        wanted: decision.to,
+        why: Reason::PlanRejected { finding: finding.code().to_owned() },
+    });
+    decision.to = decision.from;
+    decision.outcome = Outcome::Rejected;
+    Notice {
+        at: decision.at,
+        workload: decision.id.workload.clone(),
+        code: "plan-rejected".to_owned(),
+        message,
+    }
+}
+
+/// One workload, one moment: observe, recommend, limit, refuse. The second value is what the strategies together
+/// recommend, before any guard; `None` where the target could not be seen.
+///
+/// `buffers` is an earlier decision whose allocations are used again; its content does not matter.
+#[must_use]
+pub fn decide(
+    name: &WorkloadName,
+    workload: &Workload,
+    memory: &Memory,
+    at: Timestamp,
+    buffers: Option<Decision>,
+) -> (Decision, Option<Replicas>) {
+    let (mut signals, mut recommendations, steps) =
+        buffers.map(|last| (last.signals, last.recommendations, last.steps)).unwrap_or_default();
+    signals.clear();
+    recommendations.clear();
+    for (seen, (signal, settings)) in memory.signals.iter().zip(&workload.signals) {
+        let reading = Reading::of(seen.last.as_ref(), seen.absence.as_ref(), at, settings.fresh_for);
+        signals.push(SeenSignal { name: signal.clone(), unit: settings.unit(), reading });
+    }
+    let mut decision = Decision {
+        id: DecisionId { workload: name.clone(), number: memory.decisions },
+        at,
+        from: Replicas::ZERO,
+        to: Replicas::ZERO,
+        outcome: Outcome::Held,
+        ready: Replicas::ZERO,
+        starting: Replicas::ZERO,
+        start_up: memory.start_ups.expected(),
+        signals,
+        recommendations,
+        steps: Vec::new(),
+        refusal: None,
+    };
+    let last = memory.status.as_ref().map(|(_, status)| status);
+    if let Some(status) = last {
+        // What was asked for and not yet answered counts: a second action builds on it.
+        decision.from = memory.in_flight.as_ref().map_or(status.wanted, |a| a.to);
+        decision.to = decision.from;
+        (decision.ready, decision.starting) = (status.ready, status.starting);
+    }
+    let status = match (last, unseen(memory, at)) {
+        (Some(status), None) => status,
+        (_, why) => {
+            let why = why.unwrap_or(Reason::TargetUnseen { error: None });
+            decision.refusal = Some(Refusal { by: By::Absence, wanted: decision.to, why });
+            return (decision, None);
+        }
+    };
+    let current = decision.from;
+    let cx = Context { at, name, workload, status, current, signals: &decision.signals, memory };
+    for (index, strategy) in workload.strategies.iter().enumerate() {
+        let advice = strategy.recommend(&cx);
+        decision.recommendations.push(Recommendation { strategy: strategy.kind_of(), index, advice });
+    }
+    let mut draft = Draft::starting_at(current, steps);
+    combine(&cx, &decision.recommendations, &mut draft);
+    let recommended = draft.wanted();
+    guard::limit(&cx, &decision.recommendations, &mut draft);
+    let wanted_a_change = !draft.steps().is_empty();
+    (decision.to, decision.steps, decision.refusal) = draft.into_parts();
+    decision.outcome = if decision.to != current {
+        Outcome::Act
+    } else if wanted_a_change {
+        Outcome::Held
+    } else {
+        Outcome::Keep
+    };
+    (decision, Some(recommended))
+}
+
+/// Why the target's size is not known at `at`, if it is not.
+fn unseen(memory: &Memory, at: Timestamp) -> Option<Reason> {
+    match (&memory.status, &memory.look_error) {
+        (_, Some(error)) => Some(Reason::TargetUnseen { error: Some(error.clone()) }),
+        (None, None) => Some(Reason::TargetUnseen { error: None }),
+        (Some((seen, _)), None) => {
+            let age = at.since(*seen).max(seen.since(at));
+            (age > LOOK_FRESH_FOR).then_some(Reason::TargetUnseen { error: None })
+        }
+    }
+}
+
+/// The wants become one number: the highest counts, floors lift it, ceilings lower it (D2).
+fn combine(cx: &Context<'_>, recommendations: &[Recommendation], draft: &mut Draft) {
+    let mut highest: Option<(Replicas, &Recommendation)> = None;
+    for r in recommendations {
+        if let Advice::Wants { replicas, .. } = r.advice
+            && highest.is_none_or(|(count, _)| replicas > count)
+        {
+            highest = Some((replicas, r));
+        }
+    }
+    let single = recommendations.len() == 1;
+    if let Some((count, r)) = highest {
+        let why = if single { r.advice.why().clone() } else { Reason::HighestWant { strategy: r.label() } };
+        draft.move_to(count, By::Strategies, why);
+    }
+    for r in recommendations {
+        match r.advice {
+            Advice::Floor { replicas, .. } if replicas > draft.wanted() => {
+                draft.move_to(replicas, By::Strategies, Reason::Floor { strategy: r.label() });
+            }
+            Advice::Ceiling { replicas, .. } if replicas < draft.wanted() => {
+                draft.move_to(replicas, By::Strategies, Reason::Ceiling { strategy: r.label() });
+            }
+            Advice::Wants { .. }
+            | Advice::Floor { .. }
+            | Advice::Ceiling { .. }
+            | Advice::Abstains { .. } => {}
+        }
+    }
+    if let Some(requests) = cx.memory().waiting(cx.at()).filter(|r| *r > 0)
+        && draft.wanted() == Replicas::ZERO
+    {
+        draft.move_to(Replicas::ONE, By::Waiting, Reason::RequestsWaiting { requests });
+    }
+}

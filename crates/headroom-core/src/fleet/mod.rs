@@ -1,0 +1,277 @@
+//! The fleet: what a policy file says, as values.
+//!
+//! These types are the policy format: their field names are what people write, their doc comments become the
+//! reference page and the JSON schema. Nothing else parses configuration, and nothing is parsed after load. A
+//! value that the types can't refuse on their own (a signal that no strategy could find, a budget of nothing)
+//! is found by [`FleetSpec::check`], which reports every problem at once, each with the path of the value it is
+//! about; the configuration loader turns paths into file, line and snippet.
+
+mod balancer;
+mod behavior;
+mod problem;
+mod signal;
+mod target;
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use balancer::{
+    Algorithm, BalancerLimits, BalancerSettings, BalancerTimeouts, HoldSettings, Stickiness, TlsSettings,
+};
+pub use behavior::{
+    Behavior, CooldownSettings, GuardSettings, PolicySelect, RateLimitSettings, ScalingPolicy, ScalingRules,
+};
+pub use problem::{Path, Problem};
+pub use signal::{BalancerSignal, ProcessSignal, PushSettings, Quantile, Scope, Signal, SignalSource};
+pub use target::{HealthSettings, ProcessSettings, RestartSettings, StopSettings, TargetSettings};
+
+use crate::names::{FleetName, SignalName, WorkloadName};
+use crate::strategy::Strategy;
+use crate::units::Replicas;
+
+/// A whole policy file: the body of the Kubernetes custom resource of the same name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct FleetDocument {
+    /// The version of this format.
+    pub api_version: ApiVersion,
+    /// Always `Fleet`.
+    pub kind: Kind,
+    /// What the fleet is called.
+    pub metadata: Metadata,
+    /// What is to be kept how.
+    pub spec: FleetSpec,
+}
+
+/// The versions of the policy format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ApiVersion {
+    /// The first version; it may still change.
+    #[serde(rename = "headroom.dev/v1alpha1")]
+    V1Alpha1,
+}
+
+/// The kinds of document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Kind {
+    /// A fleet of workloads.
+    Fleet,
+}
+
+/// What a document is called.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Metadata {
+    /// The fleet's name: lower-case letters, digits, hyphens.
+    pub name: FleetName,
+}
+
+/// The workloads to be kept, and what they share.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct FleetSpec {
+    /// The workloads by name.
+    pub workloads: BTreeMap<WorkloadName, Workload>,
+}
+
+/// One thing that is scaled: where it runs, what is measured, and how it is to be sized.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Workload {
+    /// Which tier the workload belongs to, for the overview and for priorities.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tier: Option<String>,
+    /// What changes the number of replicas.
+    pub target: TargetSettings,
+    /// The built-in balancer in front of the replicas, if it is to be used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub balancer: Option<BalancerSettings>,
+    /// The bounds no decision leaves.
+    pub replicas: ReplicaRange,
+    /// The metric streams of the workload, by name.
+    #[serde(default)]
+    pub signals: BTreeMap<SignalName, Signal>,
+    /// What wants how many replicas, and why. The highest want wins.
+    pub strategies: Vec<Strategy>,
+    /// How fast the count may move, with the semantics of the Horizontal Pod Autoscaler's `behavior`.
+    #[serde(default, skip_serializing_if = "Behavior::is_default")]
+    pub behavior: Behavior,
+    /// What else limits or refuses a change.
+    #[serde(default, skip_serializing_if = "GuardSettings::is_default")]
+    pub guards: GuardSettings,
+}
+
+/// The least and the most replicas a workload may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct ReplicaRange {
+    /// The least; 0 allows scaling to zero.
+    pub min: Replicas,
+    /// The most.
+    pub max: Replicas,
+}
+
+impl ReplicaRange {
+    /// `replicas`, moved into the range.
+    #[must_use]
+    pub fn clamp(&self, replicas: Replicas) -> Replicas {
+        // Not `Ord::clamp`, which panics where min > max: a fleet is checked, but a bound never panics.
+        replicas.min(self.max).max(self.min)
+    }
+}
+
+/// A fleet that was checked: its name and its workloads.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Fleet {
+    name: FleetName,
+    spec: FleetSpec,
+}
+
+impl Fleet {
+    /// Checks a document.
+    ///
+    /// # Errors
+    /// Every problem found, in the order of the document.
+    pub fn new(document: FleetDocument) -> Result<Self, Vec<Problem>> {
+        let problems = document.spec.check();
+        if problems.is_empty() {
+            Ok(Self { name: document.metadata.name, spec: document.spec })
+        } else {
+            Err(problems)
+        }
+    }
+
+    /// What the fleet is called.
+    #[must_use]
+    pub fn name(&self) -> &FleetName {
+        &self.name
+    }
+
+    /// The workloads by name.
+    #[must_use]
+    pub fn workloads(&self) -> &BTreeMap<WorkloadName, Workload> {
+        &self.spec.workloads
+    }
+
+    /// The workload called `name`.
+    #[must_use]
+    pub fn workload(&self, name: &WorkloadName) -> Option<&Workload> {
+        self.spec.workloads.get(name)
+    }
+
+    /// The policy as it stands, every default filled in.
+    #[must_use]
+    pub fn document(&self) -> FleetDocument {
+        FleetDocument {
+            api_version: ApiVersion::V1Alpha1,
+            kind: Kind::Fleet,
+            metadata: Metadata { name: self.name.clone() },
+            spec: self.spec.clone(),
+        }
+    }
+}
+
+impl FleetSpec {
+    /// Every problem the types could not refuse on their own.
+    #[must_use]
+    pub fn check(&self) -> Vec<Problem> {
+        let root = Path::root().key("spec").key("workloads");
+        let mut problems = Vec::new();
+        if self.workloads.is_empty() {
+            problems.push(
+                Problem::new(root.clone(), "a fleet without workloads has nothing to keep")
+                    .help("name at least one workload under spec.workloads"),
+            );
+        }
+        for (name, workload) in &self.workloads {
+            workload.check(&root.key(name.as_str()), &mut problems);
+        }
+        self.check_listen_addresses(&root, &mut problems);
+        problems
+    }
+
+    /// Two workloads can't answer on one address.
+    fn check_listen_addresses(&self, root: &Path, problems: &mut Vec<Problem>) {
+        let mut taken: BTreeMap<std::net::SocketAddr, &WorkloadName> = BTreeMap::new();
+        for (name, workload) in &self.workloads {
+            let Some(balancer) = &workload.balancer else { continue };
+            if balancer.listen.port() == 0 {
+                continue;
+            }
+            if let Some(other) = taken.insert(balancer.listen, name) {
+                problems.push(
+                    Problem::new(
+                        root.key(name.as_str()).key("balancer").key("listen"),
+                        format!("{} is the address of workload `{other}` already", balancer.listen),
+                    )
+                    .help("give each workload an address of its own, or port 0 for any free one"),
+                );
+            }
+        }
+    }
+}
+
+impl Workload {
+    fn check(&self, at: &Path, problems: &mut Vec<Problem>) {
+        let range = &self.replicas;
+        if range.min > range.max {
+            problems.push(
+                Problem::new(
+                    at.key("replicas").key("min"),
+                    format!("the least, {}, is above the most, {}", range.min, range.max),
+                )
+                .help("no count lies in this range; lower min or raise max"),
+            );
+        }
+        if range.max == Replicas::ZERO {
+            problems.push(Problem::new(
+                at.key("replicas").key("max"),
+                "a workload of at most 0 replicas never runs",
+            ));
+        }
+        if range.max > Replicas::LIMIT {
+            problems.push(Problem::new(
+                at.key("replicas").key("max"),
+                format!("more than {} replicas can't be asked for", Replicas::LIMIT),
+            ));
+        }
+        if self.strategies.is_empty() {
+            problems.push(
+                Problem::new(at.key("strategies"), "without a strategy nothing ever wants a replica")
+                    .help("add one, for example `- targetTracking: { signal: rps, perReplica: 100 }`"),
+            );
+        }
+        for (name, signal) in &self.signals {
+            signal.check(self, &at.key("signals").key(name.as_str()), problems);
+        }
+        for (index, strategy) in self.strategies.iter().enumerate() {
+            strategy.check(self, &at.key("strategies").index(index).key(strategy.kind()), problems);
+        }
+        self.target.check(&at.key("target"), problems);
+        if let Some(balancer) = &self.balancer {
+            balancer.check(&at.key("balancer"), problems);
+        }
+        self.behavior.check(&at.key("behavior"), problems);
+        self.guards.check(&at.key("guards"), problems);
+    }
+
+    /// The signal called `name`, or a problem that names the nearest candidates.
+    pub(crate) fn require_signal(
+        &self,
+        name: &SignalName,
+        at: &Path,
+        problems: &mut Vec<Problem>,
+    ) -> Option<&Signal> {
+        let found = self.signals.get(name);
+        if found.is_none() {
+            problems.push(
+                Problem::new(at.clone(), format!("no signal called `{name}` in this workload"))
+                    .candidates(name.as_str(), self.signals.keys().map(|n| n.as_str().to_owned())),
+            );
+        }
+        found
+    }
+}

@@ -1,0 +1,30 @@
+//! Bounds: the least and the most replicas.
+
+use crate::context::Context;
+use crate::decision::{By, Draft};
+use crate::reason::Reason;
+
+pub(super) fn limit(cx: &Context<'_>, draft: &mut Draft) {
+    let range = &cx.workload().replicas;
+    let within = range.clamp(draft.wanted());
+    let why = if within < draft.wanted() {
+        Reason::AtMaximum { max: range.max }
+    } else {
+        Reason::AtMinimum { min: range.min }
+    };
+    draft.move_to(within, By::Bounds, why);
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::guard::testing::Case;
+
+    #[test]
+    fn no_count_leaves_its_range() {
+        for (from, want, expected) in
+            [(5, 0, 2), (5, 1, 2), (5, 2, 2), (5, 20, 20), (5, 21, 20), (30, 30, 20), (1, 1, 2)]
+        {
+            assert_eq!(Case::new(from, want).range(2, 20).limited(super::limit), expected, "{from} → {want}");
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! A second opinion on every decision.
+//!
+//! The checks here know the fleet, what was seen and what came out, not how it was made: two independent pieces
+//! of code must agree before a replica is stopped. It runs live, in every simulated tick and in tests; live, a
+//! finding holds the workload and is told to people.
+
+use serde::{Deserialize, Serialize};
+
+use crate::decision::{By, Decision, Outcome};
+use crate::fleet::Workload;
+use crate::memory::Memory;
+use crate::reading::Reading;
+use crate::units::Replicas;
+
+/// Something a decision must never do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Finding {
+    /// The count lies outside the policy's range.
+    OutOfRange {
+        /// The count.
+        to: Replicas,
+    },
+    /// Fewer replicas while a signal some strategy needs is absent.
+    ShrunkOnAbsence {
+        /// The first absent signal.
+        signal: String,
+    },
+    /// The steps don't lead from the count before to the count after.
+    Unexplained,
+    /// A change although a person froze the workload.
+    ChangedWhileFrozen,
+    /// A change although it says that nothing is done, or the other way round.
+    OutcomeMismatch,
+    /// Fewer replicas while an action is under way.
+    ShrunkWhileInFlight,
+}
+
+impl Finding {
+    /// The stable code.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::OutOfRange { .. } => "out-of-range",
+            Self::ShrunkOnAbsence { .. } => "shrunk-on-absence",
+            Self::Unexplained => "unexplained",
+            Self::ChangedWhileFrozen => "changed-while-frozen",
+            Self::OutcomeMismatch => "outcome-mismatch",
+            Self::ShrunkWhileInFlight => "shrunk-while-in-flight",
+        }
+    }
+}
+
+/// What is wrong with `decision`, given the policy and what was remembered when it was made.
+#[must_use]
+pub fn inspect(workload: &Workload, memory: &Memory, decision: &Decision) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let changes = decision.to != decision.from;
+    if changes && (decision.to < workload.replicas.min || decision.to > workload.replicas.max) {
+        // Moving towards the range from outside, step by step, is allowed.
+        let towards = workload.replicas.clamp(decision.from);
+        let nearer = towards.0.abs_diff(decision.to.0) < towards.0.abs_diff(decision.from.0);
+        if !nearer {
+            findings.push(Finding::OutOfRange { to: decision.to });
+        }
+    }
+    if decision.to < decision.from {
+        let needed = |name: &str| {
+            decision
+                .recommendations
+                .iter()
+                .any(|r| r.advice.why().absent_signal().is_some_and(|s| s.as_str() == name))
+        };
+        let absent = decision
+            .signals
+            .iter()
+            .find(|s| !matches!(s.reading, Reading::Fresh(_)) && needed(s.name.as_str()));
+        // Coming down to the maximum is the policy's word, not a conclusion from absent data.
+        if let Some(signal) = absent.filter(|_| decision.from <= workload.replicas.max) {
+            findings.push(Finding::ShrunkOnAbsence { signal: signal.name.to_string() });
+        }
+        if memory.in_flight.is_some() {
+            findings.push(Finding::ShrunkWhileInFlight);
+        }
+    }
+    if !is_explained(decision) {
+        findings.push(Finding::Unexplained);
+    }
+    if changes && memory.freeze(decision.at).is_some() {
+        findings.push(Finding::ChangedWhileFrozen);
+    }
+    if changes != (decision.outcome == Outcome::Act) {
+        findings.push(Finding::OutcomeMismatch);
+    }
+    findings
+}
+
+/// The steps form a chain from the count before to the count after; a refusal takes it back as a whole.
+fn is_explained(decision: &Decision) -> bool {
+    let mut count = decision.from;
+    for step in &decision.steps {
+        if step.from != count || step.by == By::Inspect {
+            return false;
+        }
+        count = step.to;
+    }
+    match &decision.refusal {
+        Some(refusal) => refusal.wanted == count && decision.to == decision.from,
+        None => decision.to == count,
+    }
+}

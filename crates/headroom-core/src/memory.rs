@@ -1,0 +1,288 @@
+//! Memory: what a workload's past must not be forgotten.
+//!
+//! Cooldowns, stabilisation windows, rate limits and measured start-up times are questions about the past.
+//! Strategies and guards keep no state of their own; they ask this memory. It changes only inside the
+//! controller, as a function of the inputs, and every input is in the journal: folding the journal's inputs
+//! gives back the very same memory, so a restart continues where the last tick stood. Everything in it has a
+//! bound.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use crate::action::ActionRecord;
+use crate::decision::Decision;
+use crate::fleet::Workload;
+use crate::names::SignalName;
+use crate::observation::TargetStatus;
+use crate::reading::{Absence, Sample};
+use crate::series::Series;
+use crate::start_up::StartUps;
+use crate::units::{Replicas, Span, Timestamp};
+
+/// Changes remembered at the most, however many happen within [`CHANGES_FOR`]: twice an hour's worth of one
+/// change a second would be a controller gone mad; the rate limiter counts to far less.
+const MAX_CHANGES: usize = 512;
+/// How long changes are remembered (B14: history of 24 h).
+pub const CHANGES_FOR: Span = Span::hours(24);
+/// How long a look at a target may be believed. Looks come every second; ten missed ones are no view.
+pub const LOOK_FRESH_FOR: Span = Span::seconds(10);
+/// How long "requests are waiting" is believed without being said again.
+pub const WAITING_FRESH_FOR: Span = Span::seconds(5);
+/// Distinct counts a stabilisation window may hold; beyond, the oldest is merged into the next, on the
+/// careful side.
+const MAX_RECOMMENDATIONS: usize = 512;
+
+/// What is remembered of one workload.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Memory {
+    pub(crate) signals: Vec<SignalMemory>,
+    pub(crate) status: Option<(Timestamp, TargetStatus)>,
+    pub(crate) look_error: Option<String>,
+    pub(crate) highest: Extremes,
+    pub(crate) lowest: Extremes,
+    pub(crate) changes: VecDeque<Change>,
+    pub(crate) in_flight: Option<ActionRecord>,
+    pub(crate) failure: Option<Failure>,
+    pub(crate) start_ups: StartUps,
+    pub(crate) freeze: Option<Freeze>,
+    pub(crate) waiting: Option<(Timestamp, u32)>,
+    pub(crate) decisions: u64,
+    pub(crate) last_recorded: Option<Decision>,
+    pub(crate) latest: Option<Decision>,
+}
+
+/// What is remembered of one signal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct SignalMemory {
+    pub(crate) name: SignalName,
+    pub(crate) last: Option<Sample>,
+    pub(crate) absence: Option<Absence>,
+    pub(crate) series: Option<Series>,
+}
+
+/// A change of a workload's count that the target took.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Change {
+    /// When.
+    pub at: Timestamp,
+    /// The count before.
+    pub from: Replicas,
+    /// The count after.
+    pub to: Replicas,
+}
+
+/// An action that failed, and when to try again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Failure {
+    pub(crate) error: String,
+    pub(crate) until: Timestamp,
+    pub(crate) in_a_row: u32,
+}
+
+/// A person's word that a workload is to be left alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Freeze {
+    /// Until when; `None` until it is thawed.
+    pub until: Option<Timestamp>,
+    /// Who said so.
+    pub by: String,
+    /// Why.
+    pub why: String,
+}
+
+/// The recommendations of a sliding window that may yet be its extreme, oldest first: each is more extreme than
+/// all that came after it. Exact, and as long as the number of distinct counts at the most.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Extremes {
+    window: Span,
+    highest: bool,
+    kept: VecDeque<(Timestamp, Replicas)>,
+}
+
+impl Extremes {
+    fn new(window: Span, highest: bool) -> Self {
+        Self { window, highest, kept: VecDeque::new() }
+    }
+
+    fn push(&mut self, at: Timestamp, count: Replicas) {
+        while let Some(&(then, _)) = self.kept.front() {
+            // A moment in the future (a clock set back) has no age; keep it only within the window.
+            if at.since(then) <= self.window && then.since(at) <= self.window {
+                break;
+            } else {
+                self.kept.pop_front();
+            }
+        }
+        let beaten = |old: Replicas| if self.highest { old <= count } else { old >= count };
+        while self.kept.back().is_some_and(|&(_, old)| beaten(old)) {
+            self.kept.pop_back();
+        }
+        if self.kept.len() == MAX_RECOMMENDATIONS {
+            // Forgetting the second oldest keeps the extreme until its time is over: the careful side.
+            self.kept.remove(1);
+        }
+        self.kept.push_back((at, count));
+    }
+
+    /// The extreme count of the window, and when it leaves the window.
+    pub(crate) fn extreme(&self, at: Timestamp) -> Option<(Replicas, Timestamp)> {
+        self.kept
+            .iter()
+            .find(|(then, _)| at.since(*then) <= self.window)
+            .map(|&(then, count)| (count, then.plus(self.window)))
+    }
+}
+
+impl Memory {
+    /// An empty memory for a workload.
+    #[must_use]
+    pub fn new(workload: &Workload) -> Self {
+        let mut memory = Self {
+            signals: Vec::new(),
+            status: None,
+            look_error: None,
+            highest: Extremes::new(Span::ZERO, true),
+            lowest: Extremes::new(Span::ZERO, false),
+            changes: VecDeque::new(),
+            in_flight: None,
+            failure: None,
+            start_ups: StartUps::default(),
+            freeze: None,
+            waiting: None,
+            decisions: 0,
+            last_recorded: None,
+            latest: None,
+        };
+        memory.fit(workload);
+        memory
+    }
+
+    /// Makes room for what a (new) policy needs and keeps what is still of use.
+    pub(crate) fn fit(&mut self, workload: &Workload) {
+        let mut old = std::mem::take(&mut self.signals);
+        for (name, signal) in &workload.signals {
+            let window = workload.strategies.iter().filter_map(|s| s.window(name)).max();
+            let mut kept =
+                old.iter().position(|s| s.name == *name).map(|i| old.swap_remove(i)).unwrap_or_else(|| {
+                    SignalMemory { name: name.clone(), last: None, absence: None, series: None }
+                });
+            kept.series = match (window, kept.series.take()) {
+                (None, _) => None,
+                (Some(window), Some(series)) if series.window() == window => Some(series),
+                (Some(window), _) => Some(Series::new(window, signal.fresh_for)),
+            };
+            self.signals.push(kept);
+        }
+        self.highest.window = workload.behavior.down_window();
+        self.lowest.window = workload.behavior.up_window();
+    }
+
+    pub(crate) fn signal_mut(&mut self, name: &SignalName) -> Option<&mut SignalMemory> {
+        self.signals.iter_mut().find(|s| s.name == *name)
+    }
+
+    pub(crate) fn signal(&self, name: &SignalName) -> Option<&SignalMemory> {
+        self.signals.iter().find(|s| s.name == *name)
+    }
+
+    /// Takes in what the strategies together recommend, for the stabilisation windows.
+    pub(crate) fn recommended(&mut self, at: Timestamp, present: Replicas, count: Replicas) {
+        // As the HPA does: before any recommendation is known, the present count stands for the unknown past,
+        // so the first move after a start is never down.
+        if self.highest.kept.is_empty() {
+            self.highest.push(at, present);
+            self.lowest.push(at, present);
+        }
+        self.highest.push(at, count);
+        self.lowest.push(at, count);
+    }
+
+    /// Takes in a change that the target took.
+    pub(crate) fn changed(&mut self, change: Change) {
+        while self.changes.len() >= MAX_CHANGES
+            || self.changes.front().is_some_and(|c| change.at.since(c.at) > CHANGES_FOR)
+        {
+            self.changes.pop_front();
+        }
+        self.changes.push_back(change);
+    }
+
+    /// The changes of the last 24 h, newest first.
+    pub fn changes(&self) -> impl Iterator<Item = &Change> {
+        self.changes.iter().rev()
+    }
+
+    /// The measured start-up times.
+    #[must_use]
+    pub fn start_ups(&self) -> &StartUps {
+        &self.start_ups
+    }
+
+    /// The freeze in force at `at`, if there is one.
+    #[must_use]
+    pub fn freeze(&self, at: Timestamp) -> Option<&Freeze> {
+        self.freeze.as_ref().filter(|f| f.until.is_none_or(|until| at < until))
+    }
+
+    /// The last decision, recorded or not.
+    #[must_use]
+    pub fn latest(&self) -> Option<&Decision> {
+        self.latest.as_ref()
+    }
+
+    /// The last look at the target that succeeded, and when it was.
+    #[must_use]
+    pub fn status(&self) -> Option<&(Timestamp, TargetStatus)> {
+        self.status.as_ref()
+    }
+
+    /// How many requests wait at the balancer, where that was said within the last seconds.
+    #[must_use]
+    pub fn waiting(&self, at: Timestamp) -> Option<u32> {
+        self.waiting.filter(|(said, _)| at.since(*said) <= WAITING_FRESH_FOR).map(|(_, requests)| requests)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(s: i64) -> Timestamp {
+        Timestamp::from_millis(s * 1000)
+    }
+
+    #[test]
+    fn the_extreme_of_a_window_is_exact() {
+        // Against the plain definition, on a walk with repeats.
+        let walk: Vec<u32> = (0..500_u32).map(|i| (i * 7919 % 13) + (i / 40)).collect();
+        for window in [0, 1, 7, 60] {
+            let mut extremes = Extremes::new(Span::seconds(window), true);
+            for (i, &count) in walk.iter().enumerate() {
+                extremes.push(at(i as i64), Replicas(count));
+                let from = i.saturating_sub(window as usize);
+                let expected = walk[from..=i].iter().max().unwrap();
+                assert_eq!(
+                    extremes.extreme(at(i as i64)).unwrap().0.0,
+                    *expected,
+                    "window {window}, step {i}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn an_endless_descent_stays_bounded_and_keeps_the_highest() {
+        let mut extremes = Extremes::new(Span::hours(1), true);
+        for i in 0..3000 {
+            extremes.push(at(i), Replicas(10_000 - u32::try_from(i).unwrap()));
+        }
+        assert!(extremes.kept.len() <= MAX_RECOMMENDATIONS);
+        assert_eq!(extremes.extreme(at(2999)).unwrap().0, Replicas(10_000));
+    }
+}

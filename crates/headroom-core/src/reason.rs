@@ -1,0 +1,238 @@
+//! Reasons: why a number is what it is.
+//!
+//! A reason carries the facts, not the sentence: [`crate::say`] makes sentences at the edge, in the reader's
+//! language. Its [`Reason::code`] is stable and the same in the journal, the API, metrics, logs and tests; each
+//! code has a place in `docs/reference/reasons.md`, which is generated from [`Reason::CATALOGUE`].
+
+use serde::{Deserialize, Serialize};
+
+use crate::names::SignalName;
+use crate::reading::{Absence, Reading};
+use crate::units::{Level, Replicas, Span, Timestamp, Unit};
+
+/// A signal's value as a reason quotes it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Seen {
+    /// Which signal.
+    pub signal: SignalName,
+    /// What its values count.
+    pub unit: Unit,
+    /// The value.
+    pub value: Level,
+}
+
+/// Why a strategy wants a number, or why a guard moved or refused one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+#[expect(missing_docs, reason = "a variant's line and its sentence in `say` name every field")]
+pub enum Reason {
+    // Strategies.
+    /// A signal is over a limit.
+    SignalAbove { seen: Seen, limit: Level },
+    /// A signal is under a limit.
+    SignalBelow { seen: Seen, limit: Level },
+    /// A signal lies between its limits, so nothing changes.
+    WithinBand { seen: Seen, low: Level, high: Level },
+    /// A total is shared out: so much for each replica.
+    SharePerReplica { seen: Seen, per_replica: Level },
+    /// A value each replica shows is to be brought to a target, starting from the ready replicas.
+    TowardsTarget { seen: Seen, target: Level, ready: Replicas },
+    /// The value is so near its target that nothing changes.
+    WithinTolerance { seen: Seen, target: Level, tolerance: Level },
+    /// Every condition for shrinking holds.
+    AllBelow { seen: Vec<Seen> },
+    /// Not every condition for shrinking holds; the first that does not.
+    NotAllBelow { seen: Seen, limit: Level },
+    /// The breach is so large that the step has this size.
+    FastStep { seen: Seen, limit: Level, step: Replicas },
+    /// A condition must hold longer before it counts.
+    NotYetLongEnough { seen: Seen, limit: Level, held: Span, needed: Span },
+    /// The strategy waits after a change of its own direction.
+    StrategyCoolingDown { until: Timestamp, wanted: Replicas },
+    /// A signal the strategy needs is absent.
+    SignalAbsent { signal: SignalName, absence: Absence },
+    /// A signal the strategy needs is too old.
+    SignalStale { signal: SignalName, age: Span },
+    /// No replica is ready, so what each of them shows says nothing.
+    NoReadyReplica,
+    /// Requests are held at the balancer because no replica is there.
+    RequestsWaiting { requests: u32 },
+
+    // Combination.
+    /// The highest want counts.
+    HighestWant { strategy: String },
+    /// A floor lifts the want.
+    Floor { strategy: String },
+    /// A ceiling lowers the want.
+    Ceiling { strategy: String },
+    /// No strategy wants anything.
+    NobodyWants,
+
+    // Guards.
+    /// An action is under way; only a larger growth may overtake it.
+    ActionInFlight { to: Replicas, since: Timestamp },
+    /// The last action failed; it is tried again later.
+    ActionFailed { error: String, until: Timestamp },
+    /// Nothing shrinks while something that matters can't be read.
+    HeldForAbsence { signal: SignalName },
+    /// The target can't be looked at, so its size is not known.
+    TargetUnseen { error: Option<String> },
+    /// Shrinking waits until no higher recommendation lies within the window.
+    StabilisingDown { window: Span, until: Timestamp },
+    /// Growing waits until no lower recommendation lies within the window.
+    StabilisingUp { window: Span, until: Timestamp },
+    /// A policy limits how many may be added.
+    StepUpLimited { allowed: Replicas, period: Span },
+    /// A policy limits how many may be taken away.
+    StepDownLimited { allowed: Replicas, period: Span },
+    /// Changes in this direction are switched off.
+    DirectionDisabled,
+    /// The workload changed a short while ago.
+    CoolingDown { until: Timestamp },
+    /// More is wanted than the most allowed.
+    AtMaximum { max: Replicas },
+    /// Less is wanted than the least allowed.
+    AtMinimum { min: Replicas },
+    /// Too many changes of late.
+    RateLimited { until: Timestamp, per_hour: u32 },
+    /// The change is cut to the most replicas one change may move.
+    ChangeTooLarge { most: Replicas },
+    /// A person froze the workload.
+    Frozen { until: Option<Timestamp>, by: String, why: String },
+    /// The independent check of the plan found a fault; nothing is done.
+    PlanRejected { finding: String },
+}
+
+impl Reason {
+    /// Every code with one line for the reference page, in the order of the enum.
+    pub const CATALOGUE: &'static [(&'static str, &'static str)] = &[
+        ("signal-above", "A signal is over a limit, so more is wanted."),
+        ("signal-below", "A signal is under a limit, so less is wanted."),
+        ("within-band", "A signal lies between its limits; nothing changes."),
+        ("share-per-replica", "A total is divided by what one replica is to carry, rounded up."),
+        ("towards-target", "The ready replicas times value ÷ target, rounded up."),
+        ("within-tolerance", "The value is so near its target that nothing changes."),
+        ("all-below", "Every condition for shrinking holds."),
+        ("not-all-below", "At least one condition for shrinking does not hold."),
+        ("fast-step", "A breach of this size adds a step of this size."),
+        ("not-yet-long-enough", "A condition holds, but not yet for as long as it must."),
+        ("strategy-cooling-down", "The strategy waits after a change in its direction."),
+        ("signal-absent", "A signal the strategy needs has no value; it abstains."),
+        ("signal-stale", "A signal the strategy needs is older than its limit; it abstains."),
+        ("no-ready-replica", "No replica is ready, so what each shows says nothing; the strategy abstains."),
+        ("requests-waiting", "Requests are held at the balancer because no replica is there."),
+        ("highest-want", "Of several wants the highest counts."),
+        ("floor", "A floor lifts the want."),
+        ("ceiling", "A ceiling lowers the want."),
+        ("nobody-wants", "No strategy wants anything, so nothing changes."),
+        ("action-in-flight", "An action is under way; only a larger growth may overtake it."),
+        ("action-failed", "The last action failed and is tried again after a pause."),
+        ("held-for-absence", "Nothing shrinks while a signal that matters can't be read."),
+        ("target-unseen", "The target can't be looked at, so nothing is decided."),
+        ("stabilising-down", "Shrinking waits for the stabilisation window."),
+        ("stabilising-up", "Growing waits for the stabilisation window."),
+        ("step-up-limited", "A policy limits how fast the count may grow."),
+        ("step-down-limited", "A policy limits how fast the count may shrink."),
+        ("direction-disabled", "Changes in this direction are switched off."),
+        ("cooling-down", "The workload changed a short while ago."),
+        ("at-maximum", "More is wanted than the most allowed."),
+        ("at-minimum", "Less is wanted than the least allowed."),
+        ("rate-limited", "Too many changes of late."),
+        ("change-too-large", "One change may move only so many replicas."),
+        ("frozen", "A person froze the workload."),
+        ("plan-rejected", "The independent check of the plan found a fault."),
+    ];
+
+    /// The stable code.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::SignalAbove { .. } => "signal-above",
+            Self::SignalBelow { .. } => "signal-below",
+            Self::WithinBand { .. } => "within-band",
+            Self::SharePerReplica { .. } => "share-per-replica",
+            Self::TowardsTarget { .. } => "towards-target",
+            Self::WithinTolerance { .. } => "within-tolerance",
+            Self::AllBelow { .. } => "all-below",
+            Self::NotAllBelow { .. } => "not-all-below",
+            Self::FastStep { .. } => "fast-step",
+            Self::NotYetLongEnough { .. } => "not-yet-long-enough",
+            Self::StrategyCoolingDown { .. } => "strategy-cooling-down",
+            Self::SignalAbsent { .. } => "signal-absent",
+            Self::SignalStale { .. } => "signal-stale",
+            Self::NoReadyReplica => "no-ready-replica",
+            Self::RequestsWaiting { .. } => "requests-waiting",
+            Self::HighestWant { .. } => "highest-want",
+            Self::Floor { .. } => "floor",
+            Self::Ceiling { .. } => "ceiling",
+            Self::NobodyWants => "nobody-wants",
+            Self::ActionInFlight { .. } => "action-in-flight",
+            Self::ActionFailed { .. } => "action-failed",
+            Self::HeldForAbsence { .. } => "held-for-absence",
+            Self::TargetUnseen { .. } => "target-unseen",
+            Self::StabilisingDown { .. } => "stabilising-down",
+            Self::StabilisingUp { .. } => "stabilising-up",
+            Self::StepUpLimited { .. } => "step-up-limited",
+            Self::StepDownLimited { .. } => "step-down-limited",
+            Self::DirectionDisabled => "direction-disabled",
+            Self::CoolingDown { .. } => "cooling-down",
+            Self::AtMaximum { .. } => "at-maximum",
+            Self::AtMinimum { .. } => "at-minimum",
+            Self::RateLimited { .. } => "rate-limited",
+            Self::ChangeTooLarge { .. } => "change-too-large",
+            Self::Frozen { .. } => "frozen",
+            Self::PlanRejected { .. } => "plan-rejected",
+        }
+    }
+
+    /// The reason a strategy gives when it needs `signal` and only has `reading`; `None` where it is fresh.
+    #[must_use]
+    pub fn for_absent(signal: &SignalName, reading: &Reading) -> Option<Self> {
+        match reading {
+            Reading::Fresh(_) => None,
+            Reading::Stale { age, .. } => Some(Self::SignalStale { signal: signal.clone(), age: *age }),
+            Reading::Missing(absence) => {
+                Some(Self::SignalAbsent { signal: signal.clone(), absence: absence.clone() })
+            }
+        }
+    }
+
+    /// The signal whose absence this reason is about, if it is about one.
+    #[must_use]
+    pub fn absent_signal(&self) -> Option<&SignalName> {
+        match self {
+            Self::SignalAbsent { signal, .. } | Self::SignalStale { signal, .. } => Some(signal),
+            _ => None,
+        }
+    }
+
+    /// Until when this reason holds by itself, where that is known.
+    #[must_use]
+    pub fn until(&self) -> Option<Timestamp> {
+        match self {
+            Self::StrategyCoolingDown { until, .. }
+            | Self::ActionFailed { until, .. }
+            | Self::StabilisingDown { until, .. }
+            | Self::StabilisingUp { until, .. }
+            | Self::CoolingDown { until }
+            | Self::RateLimited { until, .. } => Some(*until),
+            Self::Frozen { until, .. } => *until,
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_and_sorted_like_the_enum() {
+        let codes: std::collections::BTreeSet<_> = Reason::CATALOGUE.iter().map(|(code, _)| code).collect();
+        assert_eq!(codes.len(), Reason::CATALOGUE.len());
+        for reason in [Reason::NoReadyReplica, Reason::NobodyWants, Reason::DirectionDisabled] {
+            assert!(codes.contains(&reason.code()));
+        }
+    }
+}

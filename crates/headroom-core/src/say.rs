@@ -1,0 +1,404 @@
+//! Reasons as sentences, in the reader's language.
+//!
+//! The facts are in [`Reason`]; this is the only place that turns them into words, so the page, the command line
+//! and reports say the same. Both languages are complete by construction: a reason without a sentence does not
+//! compile.
+
+use serde::{Deserialize, Serialize};
+
+use crate::decision::{Advice, By, Decision, Outcome};
+use crate::reading::Absence;
+use crate::reason::{Reason, Seen};
+use crate::units::{Level, Replicas, Span, Timestamp, Unit};
+
+/// The language of a sentence.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Language {
+    /// English.
+    #[default]
+    #[serde(rename = "en")]
+    English,
+    /// Korean.
+    #[serde(rename = "ko")]
+    Korean,
+}
+
+/// One decision, in full: a headline and the steps that led to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Explanation {
+    /// What was decided and the reason that decided, in one sentence.
+    pub headline: String,
+    /// What each strategy said.
+    pub recommendations: Vec<String>,
+    /// How the number moved, one line each.
+    pub steps: Vec<String>,
+    /// Until when it stays so by itself, where that is known.
+    pub until: Option<Timestamp>,
+}
+
+/// Explains `decision` in `language`.
+#[must_use]
+pub fn explain(decision: &Decision, language: Language) -> Explanation {
+    let steps = decision.steps.iter().map(|step| {
+        let by = by(step.by, language);
+        format!("{} → {}: {} ({by})", step.from, step.to, sentence(&step.why, language))
+    });
+    let refusal = decision.refusal.as_ref().map(|r| {
+        let verdict = match language {
+            Language::English => "not done",
+            Language::Korean => "실행하지 않음",
+        };
+        format!(
+            "{} → {}, {verdict}: {} ({})",
+            decision.from,
+            r.wanted,
+            sentence(&r.why, language),
+            by(r.by, language)
+        )
+    });
+    let recommendations = decision.recommendations.iter().map(|r| {
+        let says = match (&r.advice, language) {
+            (Advice::Wants { replicas, .. }, Language::English) => format!("wants {replicas}"),
+            (Advice::Wants { replicas, .. }, Language::Korean) => format!("{replicas}개를 원함"),
+            (Advice::Floor { replicas, .. }, Language::English) => format!("at least {replicas}"),
+            (Advice::Floor { replicas, .. }, Language::Korean) => format!("최소 {replicas}개"),
+            (Advice::Ceiling { replicas, .. }, Language::English) => format!("at most {replicas}"),
+            (Advice::Ceiling { replicas, .. }, Language::Korean) => format!("최대 {replicas}개"),
+            (Advice::Abstains { .. }, Language::English) => "abstains".to_owned(),
+            (Advice::Abstains { .. }, Language::Korean) => "기권".to_owned(),
+        };
+        format!("{}: {says} — {}", r.label(), sentence(r.advice.why(), language))
+    });
+    Explanation {
+        headline: headline(decision, language),
+        recommendations: recommendations.collect(),
+        steps: steps.chain(refusal).collect(),
+        until: decision.main_reason().and_then(Reason::until),
+    }
+}
+
+/// What was decided and the reason that decided, in one sentence.
+#[must_use]
+pub fn headline(decision: &Decision, language: Language) -> String {
+    // What moved the number, then what limited it: "8 → 14: cpu 98 % for a target of 60 %; limited by …".
+    let reason = decision.main_reason().map(|why| sentence(why, language));
+    let first = match decision.steps.split_first() {
+        Some((first, rest)) if !rest.is_empty() || decision.refusal.is_some() => {
+            Some(sentence(&first.why, language))
+        }
+        Some(_) | None => None,
+    };
+    let wanted = decision
+        .recommendations
+        .iter()
+        .filter_map(|r| match &r.advice {
+            Advice::Wants { replicas, why } => Some((*replicas, why)),
+            Advice::Floor { .. } | Advice::Ceiling { .. } | Advice::Abstains { .. } => None,
+        })
+        .max_by_key(|(replicas, _)| *replicas)
+        .map(|(_, why)| sentence(why, language));
+    let (from, to) = (decision.from, decision.to);
+    let said = match (first, reason) {
+        (Some(first), Some(last)) if first != last => {
+            let first = match decision.steps.first().map(|s| &s.why) {
+                Some(Reason::HighestWant { .. }) => wanted.unwrap_or(first),
+                _ => first,
+            };
+            match language {
+                Language::English => format!("{first}; but {last}"),
+                Language::Korean => format!("{first}; 그러나 {last}"),
+            }
+        }
+        (_, Some(last)) => match decision.steps.last().map(|s| &s.why) {
+            Some(Reason::HighestWant { .. }) => wanted.unwrap_or(last),
+            _ => last,
+        },
+        (_, None) => match language {
+            Language::English => "nothing calls for a change".to_owned(),
+            Language::Korean => "바꿀 이유가 없음".to_owned(),
+        },
+    };
+    let verb = match (decision.outcome, language) {
+        (Outcome::Act, _) => format!("{from} → {to}"),
+        (Outcome::Keep, Language::English) => format!("stays at {to}"),
+        (Outcome::Keep, Language::Korean) => format!("{to}개 유지"),
+        (Outcome::Held, Language::English) => format!("held at {to}"),
+        (Outcome::Held, Language::Korean) => format!("{to}개로 보류"),
+        (Outcome::Rejected, Language::English) => format!("rejected, stays at {to}"),
+        (Outcome::Rejected, Language::Korean) => format!("거부됨, {to}개 유지"),
+    };
+    format!("{verb}: {said}")
+}
+
+/// Who moved a number, as people call it.
+#[must_use]
+pub fn by(by: By, language: Language) -> &'static str {
+    match (by, language) {
+        (By::Strategies, Language::English) => "strategies",
+        (By::Strategies, Language::Korean) => "전략",
+        (By::Waiting, Language::English) => "waiting requests",
+        (By::Waiting, Language::Korean) => "대기 중인 요청",
+        (By::Settled, Language::English) => "one action at a time",
+        (By::Settled, Language::Korean) => "한 번에 한 작업",
+        (By::Absence, Language::English) => "absent data",
+        (By::Absence, Language::Korean) => "데이터 부재",
+        (By::Stabilise, Language::English) => "stabilisation window",
+        (By::Stabilise, Language::Korean) => "안정화 구간",
+        (By::Step, Language::English) => "limit of speed",
+        (By::Step, Language::Korean) => "변경 속도 제한",
+        (By::Cooldown, Language::English) => "cooldown",
+        (By::Cooldown, Language::Korean) => "쿨다운",
+        (By::Bounds, Language::English) => "bounds",
+        (By::Bounds, Language::Korean) => "최소/최대 한계",
+        (By::RateLimit, Language::English) => "rate limit",
+        (By::RateLimit, Language::Korean) => "변경 횟수 제한",
+        (By::Freeze, Language::English) => "freeze",
+        (By::Freeze, Language::Korean) => "동결",
+        (By::Inspect, Language::English) => "plan check",
+        (By::Inspect, Language::Korean) => "계획 검사",
+    }
+}
+
+fn amount(unit: Unit, level: Level) -> String {
+    unit.say(level)
+}
+
+fn seen(s: &Seen) -> String {
+    format!("{} {}", s.signal, amount(s.unit, s.value))
+}
+
+/// A length of time as people say it: `4 min 10 s`, without more than two parts.
+fn length(span: Span) -> String {
+    let seconds = span.as_millis() / 1000;
+    match seconds {
+        0 => format!("{} ms", span.as_millis()),
+        1..=119 => format!("{seconds} s"),
+        120..=7199 if seconds.is_multiple_of(60) => format!("{} min", seconds / 60),
+        120..=7199 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+    }
+}
+
+/// The time of day, UTC, to the second; the date stands beside every decision.
+fn clock(at: Timestamp) -> String {
+    let text = at.to_string();
+    text.get(11..19).map_or_else(|| text.clone(), |time| format!("{time} UTC"))
+}
+
+fn absence(absence: &Absence, language: Language) -> String {
+    match (absence, language) {
+        (Absence::NeverSeen, Language::English) => "nothing has come yet".to_owned(),
+        (Absence::NeverSeen, Language::Korean) => "아직 값이 오지 않음".to_owned(),
+        (Absence::Empty, Language::English) => "the source has no such series".to_owned(),
+        (Absence::Empty, Language::Korean) => "소스에 해당 시계열이 없음".to_owned(),
+        (Absence::NotANumber, Language::English) => "the source gave no number".to_owned(),
+        (Absence::NotANumber, Language::Korean) => "소스가 숫자가 아닌 값을 줌".to_owned(),
+        (Absence::SourceFailed(error), Language::English) => format!("the source failed: {error}"),
+        (Absence::SourceFailed(error), Language::Korean) => format!("소스 오류: {error}"),
+        (Absence::NoReplica, Language::English) => "there is no replica to measure".to_owned(),
+        (Absence::NoReplica, Language::Korean) => "측정할 레플리카가 없음".to_owned(),
+    }
+}
+
+/// One reason as a sentence without a full stop.
+#[must_use]
+pub fn sentence(reason: &Reason, language: Language) -> String {
+    match language {
+        Language::English => english(reason),
+        Language::Korean => korean(reason),
+    }
+}
+
+fn english(reason: &Reason) -> String {
+    match reason {
+        Reason::SignalAbove { seen: s, limit } => format!("{} is above {}", seen(s), amount(s.unit, *limit)),
+        Reason::SignalBelow { seen: s, limit } => format!("{} is below {}", seen(s), amount(s.unit, *limit)),
+        Reason::WithinBand { seen: s, low, high } => {
+            format!("{} lies between {} and {}", seen(s), amount(s.unit, *low), amount(s.unit, *high))
+        }
+        Reason::SharePerReplica { seen: s, per_replica } => {
+            format!("{} at {} a replica", seen(s), amount(s.unit, *per_replica))
+        }
+        Reason::TowardsTarget { seen: s, target, ready } => {
+            format!("{} on {} for a target of {}", seen(s), ready_replicas(*ready), amount(s.unit, *target))
+        }
+        Reason::WithinTolerance { seen: s, target, tolerance } => {
+            format!(
+                "{} is within {} of {}",
+                seen(s),
+                amount(Unit::Ratio, *tolerance),
+                amount(s.unit, *target)
+            )
+        }
+        Reason::AllBelow { seen: all } => {
+            let all: Vec<_> = all.iter().map(seen).collect();
+            format!("all conditions for shrinking hold: {}", all.join(", "))
+        }
+        Reason::NotAllBelow { seen: s, limit } => {
+            format!(
+                "{} is not below {}, and shrinking needs every condition",
+                seen(s),
+                amount(s.unit, *limit)
+            )
+        }
+        Reason::FastStep { seen: s, limit, step } => {
+            format!("{} a replica, from {} on {step} more", seen(s), amount(s.unit, *limit))
+        }
+        Reason::NotYetLongEnough { seen: s, limit, held, needed } => format!(
+            "{} has been below {} for {}, {} are needed",
+            seen(s),
+            amount(s.unit, *limit),
+            length(*held),
+            length(*needed)
+        ),
+        Reason::StrategyCoolingDown { until, wanted } => {
+            format!("would want {wanted}, but waits until {} after the last change", clock(*until))
+        }
+        Reason::SignalAbsent { signal, absence: a } => {
+            format!("{signal} is absent: {}", absence(a, Language::English))
+        }
+        Reason::SignalStale { signal, age } => format!("the last value of {signal} is {} old", length(*age)),
+        Reason::NoReadyReplica => "no replica is ready, so what each of them shows says nothing".to_owned(),
+        Reason::RequestsWaiting { requests } => format!("{requests} requests wait and no replica is there"),
+        Reason::HighestWant { strategy } => format!("the highest want is that of {strategy}"),
+        Reason::Floor { strategy } => format!("{strategy} sets a floor"),
+        Reason::Ceiling { strategy } => format!("{strategy} sets a ceiling"),
+        Reason::NobodyWants => "nothing calls for a change".to_owned(),
+        Reason::ActionInFlight { to, since } => {
+            format!(
+                "a change to {to} is under way since {}; only a larger growth may overtake it",
+                clock(*since)
+            )
+        }
+        Reason::ActionFailed { error, until } => {
+            format!("the last change failed ({error}); the next try is at {}", clock(*until))
+        }
+        Reason::HeldForAbsence { signal } => format!("nothing shrinks while {signal} can't be read"),
+        Reason::TargetUnseen { error: Some(error) } => format!("the target can't be looked at: {error}"),
+        Reason::TargetUnseen { error: None } => "the target has not been seen of late".to_owned(),
+        Reason::StabilisingDown { window, until } => {
+            format!("a higher count was wanted within the last {}, until {}", length(*window), clock(*until))
+        }
+        Reason::StabilisingUp { window, until } => {
+            format!("a lower count was wanted within the last {}, until {}", length(*window), clock(*until))
+        }
+        Reason::StepUpLimited { allowed, period } => {
+            format!("limited to {allowed} more now (at most so many within {})", length(*period))
+        }
+        Reason::StepDownLimited { allowed, period } => {
+            format!("limited to {allowed} fewer now (at most so many within {})", length(*period))
+        }
+        Reason::DirectionDisabled => "changes in this direction are switched off".to_owned(),
+        Reason::CoolingDown { until } => {
+            format!("cooling down until {} after the last change", clock(*until))
+        }
+        Reason::AtMaximum { max } => format!("limited by the maximum of {max}"),
+        Reason::AtMinimum { min } => format!("kept at the minimum of {min}"),
+        Reason::RateLimited { until, per_hour } => {
+            format!("at most {per_hour} changes an hour; the next may come at {}", clock(*until))
+        }
+        Reason::ChangeTooLarge { most } => format!("one change moves at most {most}"),
+        Reason::Frozen { until: Some(until), by, why } => {
+            format!("frozen by {by} until {}: {why}", clock(*until))
+        }
+        Reason::Frozen { until: None, by, why } => format!("frozen by {by} until thawed: {why}"),
+        Reason::PlanRejected { finding } => format!("the check of the plan found a fault ({finding})"),
+    }
+}
+
+fn ready_replicas(ready: Replicas) -> String {
+    if ready == Replicas::ONE { "1 ready replica".to_owned() } else { format!("{ready} ready replicas") }
+}
+
+fn korean(reason: &Reason) -> String {
+    match reason {
+        Reason::SignalAbove { seen: s, limit } => {
+            format!("{}, 한계 {} 초과", seen(s), amount(s.unit, *limit))
+        }
+        Reason::SignalBelow { seen: s, limit } => {
+            format!("{}, 한계 {} 미만", seen(s), amount(s.unit, *limit))
+        }
+        Reason::WithinBand { seen: s, low, high } => {
+            format!("{}, {}와 {} 사이", seen(s), amount(s.unit, *low), amount(s.unit, *high))
+        }
+        Reason::SharePerReplica { seen: s, per_replica } => {
+            format!("{}, 레플리카당 {}", seen(s), amount(s.unit, *per_replica))
+        }
+        Reason::TowardsTarget { seen: s, target, ready } => {
+            format!("{}, 준비된 레플리카 {ready}개, 목표 {}", seen(s), amount(s.unit, *target))
+        }
+        Reason::WithinTolerance { seen: s, target, tolerance } => {
+            format!(
+                "{}, 목표 {}의 허용 오차 {} 이내",
+                seen(s),
+                amount(s.unit, *target),
+                amount(Unit::Ratio, *tolerance)
+            )
+        }
+        Reason::AllBelow { seen: all } => {
+            let all: Vec<_> = all.iter().map(seen).collect();
+            format!("축소 조건을 모두 충족: {}", all.join(", "))
+        }
+        Reason::NotAllBelow { seen: s, limit } => {
+            format!("{}, {} 미만이 아님; 축소는 모든 조건이 필요", seen(s), amount(s.unit, *limit))
+        }
+        Reason::FastStep { seen: s, limit, step } => {
+            format!("레플리카당 {}, {}부터 {step}개 추가", seen(s), amount(s.unit, *limit))
+        }
+        Reason::NotYetLongEnough { seen: s, limit, held, needed } => format!(
+            "{}, {} 미만인 지 {}; {} 필요",
+            seen(s),
+            amount(s.unit, *limit),
+            length(*held),
+            length(*needed)
+        ),
+        Reason::StrategyCoolingDown { until, wanted } => {
+            format!("{wanted}개를 원하지만 마지막 변경 후 {}까지 대기", clock(*until))
+        }
+        Reason::SignalAbsent { signal, absence: a } => {
+            format!("{signal} 없음: {}", absence(a, Language::Korean))
+        }
+        Reason::SignalStale { signal, age } => format!("{signal}의 마지막 값이 {} 전의 것", length(*age)),
+        Reason::NoReadyReplica => "준비된 레플리카가 없어 레플리카별 값을 쓸 수 없음".to_owned(),
+        Reason::RequestsWaiting { requests } => format!("레플리카가 없는데 요청 {requests}건이 대기 중"),
+        Reason::HighestWant { strategy } => format!("가장 높은 요구는 {strategy}"),
+        Reason::Floor { strategy } => format!("{strategy}의 하한"),
+        Reason::Ceiling { strategy } => format!("{strategy}의 상한"),
+        Reason::NobodyWants => "바꿀 이유가 없음".to_owned(),
+        Reason::ActionInFlight { to, since } => {
+            format!("{}부터 {to}개로 변경 중; 더 큰 확장만 앞지를 수 있음", clock(*since))
+        }
+        Reason::ActionFailed { error, until } => {
+            format!("마지막 변경 실패({error}); 다음 시도는 {}", clock(*until))
+        }
+        Reason::HeldForAbsence { signal } => format!("{signal}을(를) 읽을 수 없는 동안에는 축소하지 않음"),
+        Reason::TargetUnseen { error: Some(error) } => format!("대상을 조회할 수 없음: {error}"),
+        Reason::TargetUnseen { error: None } => "최근에 대상이 조회되지 않음".to_owned(),
+        Reason::StabilisingDown { window, until } => {
+            format!("최근 {} 안에 더 높은 수가 요구됨, {}까지", length(*window), clock(*until))
+        }
+        Reason::StabilisingUp { window, until } => {
+            format!("최근 {} 안에 더 낮은 수가 요구됨, {}까지", length(*window), clock(*until))
+        }
+        Reason::StepUpLimited { allowed, period } => {
+            format!("지금은 {allowed}개까지만 추가 가능({} 기준)", length(*period))
+        }
+        Reason::StepDownLimited { allowed, period } => {
+            format!("지금은 {allowed}개까지만 축소 가능({} 기준)", length(*period))
+        }
+        Reason::DirectionDisabled => "이 방향의 변경이 꺼져 있음".to_owned(),
+        Reason::CoolingDown { until } => format!("마지막 변경 후 {}까지 쿨다운", clock(*until)),
+        Reason::AtMaximum { max } => format!("최대 {max}개로 제한"),
+        Reason::AtMinimum { min } => format!("최소 {min}개 유지"),
+        Reason::RateLimited { until, per_hour } => {
+            format!("시간당 최대 {per_hour}회 변경; 다음 변경은 {}", clock(*until))
+        }
+        Reason::ChangeTooLarge { most } => format!("한 번에 최대 {most}개까지 변경"),
+        Reason::Frozen { until: Some(until), by, why } => {
+            format!("{by}이(가) {}까지 동결: {why}", clock(*until))
+        }
+        Reason::Frozen { until: None, by, why } => format!("{by}이(가) 해제할 때까지 동결: {why}"),
+        Reason::PlanRejected { finding } => format!("계획 검사에서 결함 발견({finding})"),
+    }
+}

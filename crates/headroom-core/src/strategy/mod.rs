@@ -1,0 +1,159 @@
+//! Strategies: signals in, a recommendation out.
+//!
+//! One file each: settings, their check, the rule and its tests stand together, so whoever reads one needs no
+//! second file. A strategy keeps no state; what it needs of the past it asks the [`Context`]. A strategy that
+//! lacks its signal abstains and says so. To add one: its file, a variant and an arm here, an example, a
+//! changelog line.
+
+mod any_all;
+mod fast_steps;
+mod hpa;
+mod target_tracking;
+mod threshold;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use any_all::{AnyAll, Condition};
+pub use fast_steps::{FastSteps, StepAt};
+pub use hpa::{Hpa, HpaMetric, HpaTarget};
+pub use target_tracking::TargetTracking;
+pub use threshold::Threshold;
+
+use crate::context::Context;
+use crate::decision::Advice;
+use crate::fleet::{Path, Problem, Workload};
+use crate::names::SignalName;
+use crate::units::Span;
+
+/// A strategy of a workload, with its settings.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Strategy {
+    /// Grow over one limit, shrink under another (A1).
+    Threshold(Threshold),
+    /// Keep a signal at a target (A3).
+    TargetTracking(TargetTracking),
+    /// Several metrics at once, as the Horizontal Pod Autoscaler reckons (A4).
+    Hpa(Hpa),
+    /// Grow if any condition holds, shrink only if all do (A7).
+    AnyAll(AnyAll),
+    /// Steps that grow with the breach, for a reaction within seconds (C1).
+    FastSteps(FastSteps),
+}
+
+/// The kinds of strategy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum StrategyKind {
+    /// See [`Threshold`].
+    Threshold,
+    /// See [`TargetTracking`].
+    TargetTracking,
+    /// See [`Hpa`].
+    Hpa,
+    /// See [`AnyAll`].
+    AnyAll,
+    /// See [`FastSteps`].
+    FastSteps,
+}
+
+impl StrategyKind {
+    /// The name in policies, decisions and documents.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Threshold => "threshold",
+            Self::TargetTracking => "targetTracking",
+            Self::Hpa => "hpa",
+            Self::AnyAll => "anyAll",
+            Self::FastSteps => "fastSteps",
+        }
+    }
+}
+
+/// What every strategy can do.
+pub(crate) trait Recommend {
+    /// What the strategy says of the present.
+    fn recommend(&self, cx: &Context<'_>) -> Advice;
+    /// Adds what is wrong with the settings.
+    fn check(&self, workload: &Workload, at: &Path, problems: &mut Vec<Problem>);
+    /// How much of `signal`'s past the strategy asks about; `None` for only its last value.
+    fn window(&self, _signal: &SignalName) -> Option<Span> {
+        None
+    }
+}
+
+impl Strategy {
+    /// Which kind it is.
+    #[must_use]
+    pub fn kind_of(&self) -> StrategyKind {
+        match self {
+            Self::Threshold(_) => StrategyKind::Threshold,
+            Self::TargetTracking(_) => StrategyKind::TargetTracking,
+            Self::Hpa(_) => StrategyKind::Hpa,
+            Self::AnyAll(_) => StrategyKind::AnyAll,
+            Self::FastSteps(_) => StrategyKind::FastSteps,
+        }
+    }
+
+    /// The name of its kind.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        self.kind_of().name()
+    }
+
+    fn rule(&self) -> &dyn Recommend {
+        match self {
+            Self::Threshold(s) => s,
+            Self::TargetTracking(s) => s,
+            Self::Hpa(s) => s,
+            Self::AnyAll(s) => s,
+            Self::FastSteps(s) => s,
+        }
+    }
+
+    pub(crate) fn recommend(&self, cx: &Context<'_>) -> Advice {
+        self.rule().recommend(cx)
+    }
+
+    pub(crate) fn check(&self, workload: &Workload, at: &Path, problems: &mut Vec<Problem>) {
+        self.rule().check(workload, at, problems);
+    }
+
+    pub(crate) fn window(&self, signal: &SignalName) -> Option<Span> {
+        self.rule().window(signal)
+    }
+}
+
+/// Whether a value's ratio to its target is near enough to 1 that nothing changes. The edge itself is near enough
+/// (as in the HPA), and the residue of a division does not decide it.
+fn is_within(ratio: f64, tolerance: crate::units::Level) -> bool {
+    (ratio - 1.0).abs() <= tolerance.get() + 1e-9
+}
+
+/// A quantity must be written in the unit of the signal it is compared with.
+fn check_unit(
+    quantity: &crate::units::Quantity,
+    signal: &crate::fleet::Signal,
+    at: &Path,
+    problems: &mut Vec<Problem>,
+) {
+    let unit = signal.unit();
+    if !quantity.fits(unit) {
+        problems.push(
+            Problem::new(at.clone(), format!("{quantity} is not in the unit of the signal"))
+                .help(format!("write it like {}", unit.example())),
+        );
+    }
+}
+
+/// What is divided by must not be zero.
+fn check_positive(quantity: &crate::units::Quantity, at: &Path, problems: &mut Vec<Problem>) {
+    if quantity.level.get() <= 0.0 {
+        problems.push(Problem::new(at.clone(), "must be above 0"));
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod testing;
