@@ -20,7 +20,7 @@ use crate::decision::{
 use crate::fleet::{Fleet, FleetDocument, Workload};
 use crate::guard;
 use crate::inspect::{Finding, inspect};
-use crate::memory::{Change, Failure, Freeze, LOOK_FRESH_FOR, Memory};
+use crate::memory::{AppliedPlan, Change, Failure, Freeze, LOOK_FRESH_FOR, Memory};
 use crate::names::{SignalName, WorkloadName};
 use crate::observation::TargetStatus;
 use crate::reading::{Absence, Reading, Sample};
@@ -124,6 +124,8 @@ pub enum Override {
     Freeze(Freeze),
     /// Go on.
     Thaw,
+    /// Do what a plan said, once.
+    Apply(AppliedPlan),
 }
 
 /// What the driver is to do.
@@ -230,10 +232,11 @@ impl Controller {
             }
             Input::Overridden { at, workload, word } => {
                 if let Some(memory) = self.memories.get_mut(&workload) {
-                    memory.freeze = match word {
-                        Override::Freeze(freeze) => Some(freeze),
-                        Override::Thaw => None,
-                    };
+                    match word {
+                        Override::Freeze(freeze) => memory.freeze = Some(freeze),
+                        Override::Thaw => memory.freeze = None,
+                        Override::Apply(plan) => memory.applied = Some(plan),
+                    }
                 }
                 self.evaluate_one(&workload, at, &mut effects);
             }
@@ -383,6 +386,7 @@ impl Controller {
             memory.last_recorded = Some(decision.clone());
             effects.push(Effect::Record(Box::new(decision.clone())));
         }
+        memory.applied = None;
         if decision.outcome == Outcome::Act {
             // An overtaken action never showed: what was seen is what it had seen.
             let saw = memory.in_flight.as_ref().map_or(decision.from, |overtaken| overtaken.saw);
@@ -482,7 +486,14 @@ pub fn decide(
     let mut draft = Draft::starting_at(current, steps);
     combine(&cx, &decision.recommendations, &mut draft);
     let recommended = draft.wanted();
-    guard::limit(&cx, &decision.recommendations, &mut draft);
+    match memory.applied.as_ref().filter(|plan| plan.saw == current && at <= plan.until) {
+        // The guards had their say when the plan was made; the check of the plan comes again.
+        Some(plan) => {
+            draft = Draft::starting_at(current, Vec::new());
+            draft.move_to(plan.to, By::Person, Reason::PlanApplied { by: plan.by.clone() });
+        }
+        None => guard::limit(&cx, &decision.recommendations, &mut draft),
+    }
     let wanted_a_change = !draft.steps().is_empty();
     (decision.to, decision.steps, decision.refusal) = draft.into_parts();
     decision.outcome = if decision.to != current {

@@ -24,6 +24,8 @@ pub enum By {
     Strategies,
     /// Requests held at the balancer while nothing runs.
     Waiting,
+    /// A person, by applying a plan.
+    Person,
     /// Guard: one action at a time.
     Settled,
     /// Guard: absent data never shrinks anything.

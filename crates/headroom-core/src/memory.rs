@@ -48,6 +48,7 @@ pub struct Memory {
     pub(crate) start_ups: StartUps,
     pub(crate) freeze: Option<Freeze>,
     pub(crate) waiting: Option<(Timestamp, u32)>,
+    pub(crate) applied: Option<AppliedPlan>,
     pub(crate) decisions: u64,
     pub(crate) last_recorded: Option<Decision>,
     pub(crate) latest: Option<Decision>,
@@ -94,6 +95,20 @@ pub struct Freeze {
     pub by: String,
     /// Why.
     pub why: String,
+}
+
+/// A count a person asked for by applying a plan: done once, if the world is still the one the plan saw.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AppliedPlan {
+    /// The count the plan saw.
+    pub saw: Replicas,
+    /// The count it asks for.
+    pub to: Replicas,
+    /// Who applied it.
+    pub by: String,
+    /// After this moment it is void.
+    pub until: Timestamp,
 }
 
 /// The recommendations of a sliding window that may yet be its extreme, oldest first: each is more extreme than
@@ -155,6 +170,7 @@ impl Memory {
             start_ups: StartUps::default(),
             freeze: None,
             waiting: None,
+            applied: None,
             decisions: 0,
             last_recorded: None,
             latest: None,

@@ -68,6 +68,8 @@ pub enum Reason {
     Ceiling { strategy: String },
     /// No strategy wants anything.
     NobodyWants,
+    /// A person applied a plan.
+    PlanApplied { by: String },
 
     // Guards.
     /// An action is under way; only a larger growth may overtake it.
@@ -126,6 +128,7 @@ impl Reason {
         ("floor", "A floor lifts the want."),
         ("ceiling", "A ceiling lowers the want."),
         ("nobody-wants", "No strategy wants anything, so nothing changes."),
+        ("plan-applied", "A person applied a plan that was shown before."),
         ("action-in-flight", "An action is under way; only a larger growth may overtake it."),
         ("action-failed", "The last action failed and is tried again after a pause."),
         ("held-for-absence", "Nothing shrinks while a signal that matters can't be read."),
@@ -167,6 +170,7 @@ impl Reason {
             Self::Floor { .. } => "floor",
             Self::Ceiling { .. } => "ceiling",
             Self::NobodyWants => "nobody-wants",
+            Self::PlanApplied { .. } => "plan-applied",
             Self::ActionInFlight { .. } => "action-in-flight",
             Self::ActionFailed { .. } => "action-failed",
             Self::HeldForAbsence { .. } => "held-for-absence",

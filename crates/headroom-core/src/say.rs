@@ -139,6 +139,8 @@ pub fn by(by: By, language: Language) -> &'static str {
         (By::Strategies, Language::Korean) => "전략",
         (By::Waiting, Language::English) => "waiting requests",
         (By::Waiting, Language::Korean) => "대기 중인 요청",
+        (By::Person, Language::English) => "a person",
+        (By::Person, Language::Korean) => "사람",
         (By::Settled, Language::English) => "one action at a time",
         (By::Settled, Language::Korean) => "한 번에 한 작업",
         (By::Absence, Language::English) => "absent data",
@@ -265,6 +267,7 @@ fn english(reason: &Reason) -> String {
         Reason::Floor { strategy } => format!("{strategy} sets a floor"),
         Reason::Ceiling { strategy } => format!("{strategy} sets a ceiling"),
         Reason::NobodyWants => "nothing calls for a change".to_owned(),
+        Reason::PlanApplied { by } => format!("{by} applied a plan"),
         Reason::ActionInFlight { to, since } => {
             format!(
                 "a change to {to} is under way since {}; only a larger growth may overtake it",
@@ -366,6 +369,7 @@ fn korean(reason: &Reason) -> String {
         Reason::Floor { strategy } => format!("{strategy}의 하한"),
         Reason::Ceiling { strategy } => format!("{strategy}의 상한"),
         Reason::NobodyWants => "바꿀 이유가 없음".to_owned(),
+        Reason::PlanApplied { by } => format!("{by}이(가) 계획을 적용"),
         Reason::ActionInFlight { to, since } => {
             format!("{}부터 {to}개로 변경 중; 더 큰 확장만 앞지를 수 있음", clock(*since))
         }

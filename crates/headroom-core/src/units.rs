@@ -477,6 +477,88 @@ impl JsonSchema for Span {
     }
 }
 
+/// The price of one replica, in millionths of a dollar an hour. Written `0.096 USD/h`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Price(u64);
+
+/// Text that is no [`Price`].
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{text:?} is not a price; write dollars an hour, such as 0.096 USD/h")]
+pub struct NotAPrice {
+    text: String,
+}
+
+impl Price {
+    /// `micros` millionths of a dollar an hour.
+    #[must_use]
+    pub const fn micro_dollars_per_hour(micros: u64) -> Self {
+        Self(micros)
+    }
+
+    /// Millionths of a dollar an hour.
+    #[must_use]
+    pub const fn as_micro_dollars_per_hour(self) -> u64 {
+        self.0
+    }
+
+    /// The price of `replicas` replicas.
+    #[must_use]
+    pub const fn times(self, replicas: Replicas) -> Self {
+        Self(self.0.saturating_mul(replicas.0 as u64))
+    }
+}
+
+impl FromStr for Price {
+    type Err = NotAPrice;
+    fn from_str(text: &str) -> Result<Self, NotAPrice> {
+        let bad = || NotAPrice { text: text.to_owned() };
+        let number = text.trim().strip_suffix("/h").map(str::trim_end).ok_or_else(bad)?;
+        let number = number.strip_suffix("USD").or_else(|| number.strip_suffix('$')).ok_or_else(bad)?;
+        let dollars: f64 = number.trim().parse().map_err(|_| bad())?;
+        // A million dollars an hour: beyond it the text is a mistake.
+        if !(0.0..=1e6).contains(&dollars) {
+            return Err(bad());
+        }
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "checked: 0 ≤ dollars ≤ 1e6"
+        )]
+        Ok(Self((dollars * 1e6).round() as u64))
+    }
+}
+
+impl fmt::Display for Price {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = format!("{}.{:06}", self.0 / 1_000_000, self.0 % 1_000_000);
+        let text = text.trim_end_matches('0').trim_end_matches('.');
+        write!(f, "{text} USD/h")
+    }
+}
+
+impl TryFrom<String> for Price {
+    type Error = NotAPrice;
+    fn try_from(text: String) -> Result<Self, NotAPrice> {
+        text.parse()
+    }
+}
+
+impl From<Price> for String {
+    fn from(price: Price) -> Self {
+        price.to_string()
+    }
+}
+
+impl JsonSchema for Price {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Price".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "description": "Dollars an hour: 0.096 USD/h.", "type": "string", "format": "price" })
+    }
+}
+
 /// A moment, in milliseconds since 1970-01-01T00:00:00Z. Written as RFC 3339 in UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -648,6 +730,22 @@ mod tests {
         assert_eq!("1.5m".parse::<Span>().unwrap(), Span::seconds(90));
         for bad in ["", "5", "s", "-5s", "5 parsecs", "9999999999d"] {
             assert!(bad.parse::<Span>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn prices_are_exact_to_the_millionth() {
+        for (text, micros, said) in [
+            ("0.096 USD/h", 96_000, "0.096 USD/h"),
+            ("0.0416 $/h", 41_600, "0.0416 USD/h"),
+            ("12USD/h", 12_000_000, "12 USD/h"),
+            ("0 USD/h", 0, "0 USD/h"),
+        ] {
+            let price: Price = text.parse().unwrap();
+            assert_eq!((price.as_micro_dollars_per_hour(), price.to_string().as_str()), (micros, said));
+        }
+        for bad in ["", "0.1", "0.1 USD", "-1 USD/h", "NaN USD/h", "1 EUR/h"] {
+            assert!(bad.parse::<Price>().is_err(), "{bad}");
         }
     }
 

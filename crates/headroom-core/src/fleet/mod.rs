@@ -29,7 +29,7 @@ pub use target::{HealthSettings, ProcessSettings, RestartSettings, StopSettings,
 
 use crate::names::{FleetName, SignalName, WorkloadName};
 use crate::strategy::Strategy;
-use crate::units::Replicas;
+use crate::units::{Price, Replicas};
 
 /// A whole policy file: the body of the Kubernetes custom resource of the same name.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -88,6 +88,9 @@ pub struct Workload {
     /// The built-in balancer in front of the replicas, if it is to be used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub balancer: Option<BalancerSettings>,
+    /// What one replica costs, for plans and reports. Unknown unless given: an unknown price is not zero.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub price: Option<Price>,
     /// The bounds no decision leaves.
     pub replicas: ReplicaRange,
     /// The metric streams of the workload, by name.
