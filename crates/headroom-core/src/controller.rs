@@ -69,8 +69,8 @@ pub enum Input {
         workload: WorkloadName,
         /// Which decision it carried out.
         decision: DecisionId,
-        /// What the target shows after it, or why it failed.
-        outcome: Result<TargetStatus, String>,
+        /// What came of it.
+        outcome: Settled,
     },
     /// Requests wait at the balancer because no replica is there.
     Waiting {
@@ -102,6 +102,18 @@ pub enum Input {
         /// When.
         at: Timestamp,
     },
+}
+
+/// What came of an action.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Settled {
+    /// The target took it, and shows this.
+    Done(TargetStatus),
+    /// It failed; the target's own words.
+    Failed(String),
+    /// It was only said: the driver runs in advise mode.
+    Advised,
 }
 
 /// One signal's news.
@@ -298,19 +310,22 @@ impl Controller {
         at: Timestamp,
         workload: &WorkloadName,
         decision: &DecisionId,
-        outcome: Result<TargetStatus, String>,
+        outcome: Settled,
         effects: &mut Vec<Effect>,
     ) {
         let Some(memory) = self.memories.get_mut(workload) else { return };
         // An action that was overtaken settles too; only the latest one counts as under way.
         let Some(action) = memory.in_flight.take_if(|a| a.decision == *decision) else { return };
         match outcome {
-            Ok(status) => {
+            Settled::Done(status) => {
                 memory.failure = None;
                 memory.changed(Change { at, from: action.saw, to: action.to });
                 self.looked(at, workload, Ok(status));
             }
-            Err(error) => {
+            Settled::Advised => {
+                memory.failure = Some(Failure { error: None, until: at.plus(LONGEST_PAUSE), in_a_row: 0 });
+            }
+            Settled::Failed(error) => {
                 let in_a_row = memory.failure.as_ref().map_or(0, |f| f.in_a_row).saturating_add(1);
                 let doubled = FIRST_PAUSE.times(1 << in_a_row.saturating_sub(1).min(10));
                 let until = at.plus(doubled.min(LONGEST_PAUSE));
@@ -323,7 +338,7 @@ impl Controller {
                         action.to
                     ),
                 }));
-                memory.failure = Some(Failure { error, until, in_a_row });
+                memory.failure = Some(Failure { error: Some(error), until, in_a_row });
                 effects.push(Effect::Look(workload.clone()));
             }
         }

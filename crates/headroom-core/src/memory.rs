@@ -80,7 +80,8 @@ pub struct Change {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Failure {
-    pub(crate) error: String,
+    /// `None`: it did not fail, it was only said.
+    pub(crate) error: Option<String>,
     pub(crate) until: Timestamp,
     pub(crate) in_a_row: u32,
 }
@@ -180,7 +181,7 @@ impl Memory {
     }
 
     /// Makes room for what a (new) policy needs and keeps what is still of use.
-    pub(crate) fn fit(&mut self, workload: &Workload) {
+    pub fn fit(&mut self, workload: &Workload) {
         let mut old = std::mem::take(&mut self.signals);
         for (name, signal) in &workload.signals {
             let window = workload.strategies.iter().filter_map(|s| s.window(name)).max();
@@ -244,6 +245,11 @@ impl Memory {
     #[must_use]
     pub fn freeze(&self, at: Timestamp) -> Option<&Freeze> {
         self.freeze.as_ref().filter(|f| f.until.is_none_or(|until| at < until))
+    }
+
+    /// Forgets that the last action failed or was only said: for plans, which ask what would be done.
+    pub fn forget_failure(&mut self) {
+        self.failure = None;
     }
 
     /// The last decision, recorded or not.

@@ -76,6 +76,8 @@ pub enum Reason {
     ActionInFlight { to: Replicas, since: Timestamp },
     /// The last action failed; it is tried again later.
     ActionFailed { error: String, until: Timestamp },
+    /// The controller runs in advise mode: the change was said, not done; it is said again later.
+    AdvisedOnly { until: Timestamp },
     /// Nothing shrinks while something that matters can't be read.
     HeldForAbsence { signal: SignalName },
     /// The target can't be looked at, so its size is not known.
@@ -131,6 +133,7 @@ impl Reason {
         ("plan-applied", "A person applied a plan that was shown before."),
         ("action-in-flight", "An action is under way; only a larger growth may overtake it."),
         ("action-failed", "The last action failed and is tried again after a pause."),
+        ("advised-only", "The controller runs in advise mode: the change was said, not done."),
         ("held-for-absence", "Nothing shrinks while a signal that matters can't be read."),
         ("target-unseen", "The target can't be looked at, so nothing is decided."),
         ("stabilising-down", "Shrinking waits for the stabilisation window."),
@@ -173,6 +176,7 @@ impl Reason {
             Self::PlanApplied { .. } => "plan-applied",
             Self::ActionInFlight { .. } => "action-in-flight",
             Self::ActionFailed { .. } => "action-failed",
+            Self::AdvisedOnly { .. } => "advised-only",
             Self::HeldForAbsence { .. } => "held-for-absence",
             Self::TargetUnseen { .. } => "target-unseen",
             Self::StabilisingDown { .. } => "stabilising-down",
@@ -217,6 +221,7 @@ impl Reason {
         match self {
             Self::StrategyCoolingDown { until, .. }
             | Self::ActionFailed { until, .. }
+            | Self::AdvisedOnly { until }
             | Self::StabilisingDown { until, .. }
             | Self::StabilisingUp { until, .. }
             | Self::CoolingDown { until }

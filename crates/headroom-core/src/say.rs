@@ -277,6 +277,7 @@ fn english(reason: &Reason) -> String {
         Reason::ActionFailed { error, until } => {
             format!("the last change failed ({error}); the next try is at {}", clock(*until))
         }
+        Reason::AdvisedOnly { .. } => "in advise mode it is said, not done".to_owned(),
         Reason::HeldForAbsence { signal } => format!("nothing shrinks while {signal} can't be read"),
         Reason::TargetUnseen { error: Some(error) } => format!("the target can't be looked at: {error}"),
         Reason::TargetUnseen { error: None } => "the target has not been seen of late".to_owned(),
@@ -376,6 +377,7 @@ fn korean(reason: &Reason) -> String {
         Reason::ActionFailed { error, until } => {
             format!("마지막 변경 실패({error}); 다음 시도는 {}", clock(*until))
         }
+        Reason::AdvisedOnly { .. } => "조언 모드라 실행하지 않고 알리기만 함".to_owned(),
         Reason::HeldForAbsence { signal } => format!("{signal}을(를) 읽을 수 없는 동안에는 축소하지 않음"),
         Reason::TargetUnseen { error: Some(error) } => format!("대상을 조회할 수 없음: {error}"),
         Reason::TargetUnseen { error: None } => "최근에 대상이 조회되지 않음".to_owned(),

@@ -21,7 +21,11 @@ pub(super) fn limit(cx: &Context<'_>, draft: &mut Draft) {
             );
         }
     } else if let Some(failure) = cx.memory().failure.as_ref().filter(|f| cx.at() < f.until) {
-        let why = Reason::ActionFailed { error: failure.error.clone(), until: failure.until };
+        let until = failure.until;
+        let why = match failure.error.clone() {
+            Some(error) => Reason::ActionFailed { error, until },
+            None => Reason::AdvisedOnly { until },
+        };
         draft.move_to(draft.from(), By::Settled, why);
     }
 }

@@ -114,7 +114,7 @@ impl Case {
             valid_until: NOW,
         });
         memory.failure = self.failed_until.map(|seconds| Failure {
-            error: "refused".to_owned(),
+            error: Some("refused".to_owned()),
             until: NOW.plus(Span::seconds(seconds)),
             in_a_row: 1,
         });
