@@ -1,0 +1,63 @@
+//! Plans: what would change now, to be shown, kept, and applied exactly.
+//!
+//! A plan is a file a person may read and a pipeline may approve. Applying it does just what it says, or nothing:
+//! it is refused when it is old or when any count it saw is not the count there is.
+
+use headroom_core::decision::Decision;
+use headroom_core::names::{FleetName, WorkloadName};
+use headroom_core::units::{Price, Replicas, Span, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// How long a plan may be applied. The counts it saw are compared again, so this only bounds how old a reason
+/// people act on.
+pub const VALID_FOR: Span = Span::minutes(15);
+
+/// What would change now.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Plan {
+    /// The version of this format: 1.
+    pub version: u32,
+    /// The fleet it is for.
+    pub fleet: FleetName,
+    /// When it was made.
+    pub at: Timestamp,
+    /// After this moment it is refused.
+    pub valid_until: Timestamp,
+    /// One entry for each workload, changed or not, by name.
+    pub workloads: Vec<PlanEntry>,
+}
+
+/// What a plan says of one workload.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PlanEntry {
+    /// Which workload.
+    pub workload: WorkloadName,
+    /// The count it saw.
+    pub saw: Replicas,
+    /// The count it asks for.
+    pub to: Replicas,
+    /// What one replica costs, where that is known.
+    pub price: Option<Price>,
+    /// How the count came about.
+    pub decision: Decision,
+}
+
+impl PlanEntry {
+    /// What the change costs an hour, in millionths of a dollar: negative saves. `None` where the price is not
+    /// known.
+    #[must_use]
+    pub fn cost_change_micro_dollars_per_hour(&self) -> Option<i64> {
+        let price = i64::try_from(self.price?.as_micro_dollars_per_hour()).ok()?;
+        Some(price.saturating_mul(i64::from(self.to.0) - i64::from(self.saw.0)))
+    }
+}
+
+impl Plan {
+    /// Whether applying it would change anything.
+    #[must_use]
+    pub fn changes_anything(&self) -> bool {
+        self.workloads.iter().any(|entry| entry.to != entry.saw)
+    }
+}

@@ -1,0 +1,86 @@
+//! Ports: what the engine needs of the outside.
+//!
+//! A [`Target`] is looked at and changed, a [`Source`] tells what is measured. Both hold connections, so they are
+//! trait objects; what is data (strategies, guards) is not. Each implementation passes the conformance suite of
+//! its seam in `headroom-testkit`, and so do the fakes.
+
+use async_trait::async_trait;
+use headroom_core::action::Action;
+use headroom_core::controller::Measured;
+use headroom_core::names::WorkloadName;
+use headroom_core::observation::TargetStatus;
+use tokio::sync::watch;
+
+/// Why a target could not be looked at or changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TargetError {
+    /// The action came after its time; the next decision is made on what is there now.
+    #[error("the action was valid until {until} and came too late; the next tick decides anew")]
+    Stale {
+        /// The end of its validity, RFC 3339.
+        until: String,
+    },
+    /// The target did not answer within its deadline.
+    #[error("{what} did not answer within {seconds} s")]
+    Deadline {
+        /// What was asked.
+        what: String,
+        /// How long it was waited for.
+        seconds: u64,
+    },
+    /// The target refused or failed; its own words, with the next step.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// How a target is left when the controller stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leave {
+    /// The replicas go on; the next controller adopts them.
+    Running,
+    /// The replicas are drained and stopped.
+    Stopped,
+}
+
+/// What changes the number of replicas of one workload.
+#[async_trait]
+pub trait Target: Send + Sync {
+    /// Looks at the replicas. Sizes come from here and nowhere else.
+    async fn look(&self) -> Result<TargetStatus, TargetError>;
+
+    /// Makes it so many. Absolute, so doing it twice is harmless; a stale action is refused. Returns what it
+    /// shows once the order is taken (not once the replicas are ready).
+    async fn act(&self, action: &Action) -> Result<TargetStatus, TargetError>;
+
+    /// A poke whenever something changed, so that a replica's readiness is noticed at once. It carries no data:
+    /// a poke means "look again".
+    fn changes(&self) -> watch::Receiver<u64>;
+
+    /// Lets go of the target.
+    async fn leave(&self, how: Leave);
+}
+
+/// News from a source.
+#[derive(Clone, Debug, PartialEq)]
+pub enum News {
+    /// Signals were measured, or could not be. Samples of one workload stand together.
+    Samples(Vec<Measured>),
+    /// Requests wait because no replica is there.
+    Waiting {
+        /// Whose requests.
+        workload: WorkloadName,
+        /// How many.
+        requests: u32,
+    },
+}
+
+/// What signals are read from.
+#[async_trait]
+pub trait Source: Send {
+    /// What the source is called in findings.
+    fn name(&self) -> &str;
+
+    /// Waits for the next news; the source keeps its own pace and deadlines, and reports what it can't read as
+    /// absent rather than not at all. `None` when there will be no more. Cancel safe.
+    async fn next(&mut self) -> Option<News>;
+}
