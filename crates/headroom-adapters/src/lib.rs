@@ -1,1 +1,5 @@
-//! Adapters.
+//! Everything headroom talks to: what signals are read from, what sizes are applied to, who is told.
+//!
+//! The heavy clients live here and nowhere else, so that the core stays pure and quick to test.
+
+pub mod target;

@@ -1,0 +1,279 @@
+//! The handle to a supervisor: start it, tell it how many, see what is, stop it.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+
+use super::actor::{Actor, Command, Ground};
+use super::adopt::{self, Adoption, Candidate};
+use super::clock::Clock;
+use super::command::{PORT, REPLICA};
+use super::host;
+use super::ports::Ports;
+use super::record::{Found, Record, Store};
+use super::spec::ReplicaSpec;
+use super::status::Status;
+use super::token::{self, Home, Token};
+
+/// Commands wait in a queue of this length: a controller sends about one per second.
+const COMMANDS: usize = 64;
+
+/// How often and how long to wait for a predecessor to let go of the directory: a controller that was
+/// killed does so at once, one that is stopping needs a moment.
+const LOCK_TRIES: u32 = 50;
+const LOCK_PAUSE: Duration = Duration::from_millis(100);
+
+/// What a supervisor needs to know beside the spec.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SupervisorConfig {
+    /// The workload; replicas are called `<workload>-1`, `-2`, ….
+    pub workload: String,
+    /// Its own directory: the record, the lock and the logs. Kept over restarts.
+    pub directory: PathBuf,
+    /// Where ports come from.
+    pub ports: Ports,
+    /// Makes the jitter of back-offs repeatable.
+    pub seed: u64,
+}
+
+/// What is left of the replicas when a supervisor ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shutdown {
+    /// Nothing: all are drained for `drain` at most (and no longer than the spec says), told to stop,
+    /// and killed if they don't.
+    StopAll {
+        /// The longest drain.
+        drain: Duration,
+    },
+    /// All: they go on serving, and the next supervisor on the directory adopts them.
+    Detach,
+}
+
+/// Why a supervisor can't do what it is asked.
+#[derive(Debug, thiserror::Error)]
+pub enum SupervisorError {
+    /// The name of the workload makes no file name.
+    #[error("the workload name {workload:?} can't name processes and files; use letters, digits, - and _")]
+    WorkloadName {
+        /// The name.
+        workload: String,
+    },
+    /// Another supervisor is at work.
+    #[error("another headroom runs the replicas of {workload:?} (it holds {}); stop it first, or give this one another data directory", directory.display())]
+    Held {
+        /// The workload.
+        workload: String,
+        /// The directory.
+        directory: PathBuf,
+    },
+    /// Its directory can't be used.
+    #[error("the data directory {} of {workload:?} can't be used; is it writable?", directory.display())]
+    Directory {
+        /// The workload.
+        workload: String,
+        /// The directory.
+        directory: PathBuf,
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The machine can't be looked at.
+    #[error("the processes of this machine can't be read; is /proc mounted?")]
+    Machine {
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The size has changed since it was seen.
+    #[error("the size is {desired}, not {seen} as seen; look again before changing it")]
+    Stale {
+        /// What the caller had seen.
+        seen: u32,
+        /// What is.
+        desired: u32,
+    },
+    /// It has been shut down.
+    #[error("the supervisor of {workload:?} has been shut down")]
+    Ended {
+        /// The workload.
+        workload: String,
+    },
+}
+
+/// Keeps a number of replicas of one workload running. Cloning gives another handle to the same.
+///
+/// When the last handle is dropped the replicas go on running, as with [`Shutdown::Detach`].
+#[derive(Debug, Clone)]
+pub struct ProcessSupervisor {
+    workload: Arc<str>,
+    commands: mpsc::Sender<Command>,
+    status: watch::Receiver<Arc<Status>>,
+    changes: watch::Receiver<u64>,
+}
+
+impl ProcessSupervisor {
+    /// Starts a supervisor and adopts what an earlier one left running in its directory. Without such,
+    /// there are no replicas until [`set_desired`](Self::set_desired).
+    ///
+    /// # Errors
+    /// If the directory is in use or unusable, or the machine's processes can't be read. A command that
+    /// can't be started is no error here but a finding: it may be built later.
+    pub async fn start(spec: ReplicaSpec, config: SupervisorConfig) -> Result<Self, SupervisorError> {
+        let SupervisorConfig { workload, directory, ports, seed } = config;
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        if workload.is_empty() || workload.starts_with('.') || !workload.chars().all(plain) {
+            return Err(SupervisorError::WorkloadName { workload });
+        }
+        let store = hold(&workload, &directory).await?;
+        let home = Home::of(store.directory());
+        let name = workload.clone();
+        let survey = spawn_blocking(move || survey(store, &home, &name)).await;
+        let survey = survey.unwrap_or_else(|error| Err(Lost::Machine(io::Error::other(error))));
+        let survey = survey.map_err(|lost| match lost {
+            Lost::Machine(source) => SupervisorError::Machine { source },
+            Lost::Directory(source) => SupervisorError::Directory {
+                workload: workload.clone(),
+                directory: directory.clone(),
+                source,
+            },
+        })?;
+
+        let (commands, inbox) = mpsc::channel(COMMANDS);
+        let ground = Ground {
+            workload: workload.clone(),
+            home: Home::of(survey.store.directory()),
+            clock: survey.clock,
+            store: Arc::new(survey.store),
+            ports,
+            seed,
+        };
+        let (actor, status, changes) =
+            Actor::new(spec, ground, survey.record, survey.adoption, survey.damage);
+        tokio::spawn(actor.run(inbox));
+        Ok(Self { workload: workload.into(), commands, status, changes })
+    }
+
+    /// Makes it `to` replicas. Saying so again changes nothing. Returns the generation.
+    ///
+    /// With `seen`, only if `seen` are wanted now.
+    ///
+    /// # Errors
+    /// [`SupervisorError::Stale`] if not, [`SupervisorError::Ended`] after a shutdown.
+    pub async fn set_desired(&self, to: u32, seen: Option<u32>) -> Result<u64, SupervisorError> {
+        let (reply, answer) = oneshot::channel();
+        let sent = self.commands.send(Command::SetDesired { to, seen, reply }).await;
+        let answer = if sent.is_ok() { answer.await.ok() } else { None };
+        answer
+            .ok_or_else(|| self.ended())?
+            .map_err(|desired| SupervisorError::Stale { seen: seen.unwrap_or(desired), desired })
+    }
+
+    /// Says that the balancer has nothing in flight to this draining replica any more, so that its drain
+    /// ends now. Another replica, or one that isn't draining, is left alone.
+    pub async fn drained(&self, replica: &str) {
+        // After a shutdown there is nothing to drain.
+        let _ = self.commands.send(Command::Drained { replica: replica.to_owned() }).await;
+    }
+
+    /// What is, at this moment.
+    pub fn status(&self) -> Arc<Status> {
+        Arc::clone(&self.status.borrow())
+    }
+
+    /// A number that changes whenever the status changes in more than measurements. A poke: it says
+    /// "look again", never what happened, so a slow reader misses nothing.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.clone()
+    }
+
+    /// Ends the supervisor, and returns when it has ended: with [`Shutdown::StopAll`] after at most the
+    /// drain, the grace after SIGTERM, and a few seconds. After an earlier shutdown it returns at once.
+    pub async fn shutdown(&self, how: Shutdown) {
+        let (reply, answer) = oneshot::channel();
+        if self.commands.send(Command::Shutdown { how, reply }).await.is_ok() {
+            let _ = answer.await;
+        }
+    }
+
+    fn ended(&self) -> SupervisorError {
+        SupervisorError::Ended { workload: self.workload.to_string() }
+    }
+}
+
+async fn hold(workload: &str, directory: &Path) -> Result<Store, SupervisorError> {
+    for _ in 0..LOCK_TRIES {
+        match Store::open(directory) {
+            Ok(Some(store)) => return Ok(store),
+            Ok(None) => sleep(LOCK_PAUSE).await,
+            Err(source) => {
+                let (workload, directory) = (workload.to_owned(), directory.to_owned());
+                return Err(SupervisorError::Directory { workload, directory, source });
+            }
+        }
+    }
+    Err(SupervisorError::Held { workload: workload.to_owned(), directory: directory.to_owned() })
+}
+
+/// What there was at the start.
+struct Survey {
+    store: Store,
+    clock: Clock,
+    record: Record,
+    adoption: Adoption,
+    damage: Option<String>,
+}
+
+enum Lost {
+    Directory(io::Error),
+    Machine(io::Error),
+}
+
+/// Reads record and machine. Blocks.
+fn survey(store: Store, home: &Home, workload: &str) -> Result<Survey, Lost> {
+    let boot_id = host::boot_id().map_err(Lost::Machine)?;
+    let (record, damage) = match store.load().map_err(Lost::Directory)? {
+        Found::Record(record) => (Some(record), None),
+        Found::Nothing => (None, None),
+        Found::Damaged(how) => (None, Some(how)),
+    };
+    let snapshot = host::snapshot().map_err(Lost::Machine)?;
+    let recorded: BTreeSet<u32> =
+        record.iter().flat_map(|r| &r.replicas).filter_map(|r| Some(r.process?.pid)).collect();
+    let candidates: Vec<Candidate> = snapshot
+        .values()
+        .filter(|seen| !seen.ended)
+        .filter_map(|seen| {
+            let pid = seen.id.pid;
+            let token = host::variable(pid, token::VARIABLE).map(Token::claimed);
+            let matters = token.as_ref().is_some_and(|token| home.owns(token)) || recorded.contains(&pid);
+            matters.then(|| Candidate {
+                id: seen.id,
+                group: seen.group,
+                replica: host::variable(pid, REPLICA),
+                port: host::variable(pid, PORT).and_then(|port| port.parse().ok()),
+                token,
+            })
+        })
+        .collect();
+    let adoption = adopt::sort(record.as_ref(), &boot_id, home, workload, &candidates);
+
+    let adopted = || adoption.adopted.iter().map(|(replica, _)| replica);
+    let mut record = record.unwrap_or_else(|| {
+        let mut record = Record::new(workload, &boot_id);
+        record.desired = u32::try_from(adoption.adopted.len()).unwrap_or(u32::MAX);
+        record
+    });
+    // Also where a record was edited by hand: no name is given out twice.
+    record.next_index = adopted().map(|replica| replica.index + 1).fold(record.next_index, u32::max);
+    record.next_start = adopted().map(|replica| replica.start + 1).fold(record.next_start, u64::max);
+    record.boot_id = boot_id;
+    let now = host::since_boot().map_err(Lost::Machine)?;
+    let clock = Clock::anchored(now, jiff::Timestamp::now());
+    Ok(Survey { store, clock, record, adoption, damage })
+}

@@ -1,0 +1,5 @@
+//! The process target with real processes. `bin/` has the replica and the controller they are.
+
+mod life;
+mod restart;
+mod support;
