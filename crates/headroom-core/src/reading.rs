@@ -57,6 +57,9 @@ pub enum Absence {
     SourceFailed(String),
     /// There is no replica the value could be of.
     NoReplica,
+    /// Nothing happened that could be measured: no request, so no latency. It is no fault, and holds nothing
+    /// back; it is still no number.
+    Idle,
 }
 
 /// What is known of a signal at the moment of a decision.
@@ -104,6 +107,12 @@ impl Reading {
             Self::Fresh(sample) => Some(sample),
             Self::Stale { .. } | Self::Missing(_) => None,
         }
+    }
+
+    /// Whether there is no value because of a fault, rather than because there is nothing to measure.
+    #[must_use]
+    pub fn is_fault(&self) -> bool {
+        !matches!(self, Self::Fresh(_) | Self::Missing(Absence::Idle | Absence::NoReplica))
     }
 
     /// Whether this may not be acted on.

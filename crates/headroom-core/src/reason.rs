@@ -206,10 +206,12 @@ impl Reason {
         }
     }
 
-    /// The signal whose absence this reason is about, if it is about one.
+    /// The signal whose absence this reason is about, if it is about one that a fault explains. Having nothing to
+    /// measure is no fault: a service without requests has no latency and may still shrink.
     #[must_use]
     pub fn absent_signal(&self) -> Option<&SignalName> {
         match self {
+            Self::SignalAbsent { absence: Absence::Idle | Absence::NoReplica, .. } => None,
             Self::SignalAbsent { signal, .. } | Self::SignalStale { signal, .. } => Some(signal),
             _ => None,
         }

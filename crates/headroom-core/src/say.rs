@@ -200,6 +200,8 @@ fn absence(absence: &Absence, language: Language) -> String {
         (Absence::SourceFailed(error), Language::Korean) => format!("소스 오류: {error}"),
         (Absence::NoReplica, Language::English) => "there is no replica to measure".to_owned(),
         (Absence::NoReplica, Language::Korean) => "측정할 레플리카가 없음".to_owned(),
+        (Absence::Idle, Language::English) => "there is nothing to measure".to_owned(),
+        (Absence::Idle, Language::Korean) => "측정할 것이 없음".to_owned(),
     }
 }
 

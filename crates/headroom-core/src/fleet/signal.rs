@@ -110,7 +110,8 @@ struct SignalText {
     /// pushed values: three missed deliveries and a little more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     fresh_for: Option<Span>,
-    /// Over how long the source averages. By default 1s.
+    /// Over how long the source averages. By default 1s, and 10s for latency and errors, of which a second of a
+    /// quiet service holds too few.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     window: Option<Span>,
 }
@@ -131,7 +132,7 @@ impl TryFrom<SignalText> for Signal {
         };
         Ok(Self {
             fresh_for: text.fresh_for.unwrap_or(source.default_freshness()),
-            window: text.window.unwrap_or(Span::seconds(1)),
+            window: text.window.unwrap_or(source.default_window()),
             source,
         })
     }
@@ -156,6 +157,15 @@ impl SignalSource {
             Self::Balancer(_) => Span::seconds(3),
             Self::Process(_) => Span::seconds(10),
             Self::Push(_) => Span::minutes(2),
+        }
+    }
+}
+
+impl SignalSource {
+    fn default_window(&self) -> Span {
+        match self {
+            Self::Balancer(BalancerSignal::Latency(_) | BalancerSignal::ErrorRatio) => Span::seconds(10),
+            Self::Balancer(_) | Self::Process(_) | Self::Push(_) => Span::seconds(1),
         }
     }
 }

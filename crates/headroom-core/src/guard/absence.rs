@@ -41,4 +41,12 @@ mod tests {
             assert_eq!(Case::new(8, 12).limited(limit), 12);
         }
     }
+    #[test]
+    fn having_nothing_to_measure_is_no_fault_and_holds_nothing() {
+        let why = Reason::SignalAbsent { signal: "p95".parse().unwrap(), absence: Absence::Idle };
+        let abstains =
+            [Recommendation { strategy: StrategyKind::Threshold, index: 0, advice: Advice::abstains(why) }];
+        let limit = |_: &crate::context::Context<'_>, draft: &mut _| super::limit(&abstains, draft);
+        assert_eq!(Case::new(8, 4).limited(limit), 4);
+    }
 }
