@@ -42,7 +42,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -57,6 +57,9 @@ use crate::random::Random;
 /// Connections served at once; more wait in the system's backlog. Two thirds of what a process may open
 /// on most systems (1024), so that dependencies can still be looked at.
 const MOST_CONNECTIONS: usize = 680;
+/// Connections that may wait to be accepted. The standard library's 128 is less than what a surge brings at
+/// once; those beyond it come again only a second later, when the client's system repeats its SYN.
+const BACKLOG: u32 = 1024;
 /// How long a connection may be idle, as nginx has it. Shorter would cut off balancers' pools.
 const IDLE: Duration = Duration::from_secs(75);
 /// How long a dependency may take to accept a connection. Well under the second in which the fastest
@@ -183,7 +186,7 @@ impl App {
         }
         let wanted = SocketAddr::new(options.host, options.port);
         let listen = |source| AppError::Listen { address: wanted, source };
-        let listener = TcpListener::bind(wanted).await.map_err(listen)?;
+        let listener = listen_on(wanted).map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         let state = Arc::new(State {
             instance: options.instance.clone().unwrap_or_else(|| format!("sample-{}", std::process::id())),
@@ -265,6 +268,14 @@ impl App {
             Err(_) => Err(AppError::CutOff { connections: connections.len(), after: options.drain_timeout }),
         }
     }
+}
+
+/// Opens the port. An address just left by another replica may be taken at once.
+fn listen_on(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Takes connections for ever, each in a task of its own.

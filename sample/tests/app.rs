@@ -265,6 +265,17 @@ async fn what_is_not_finished_in_time_is_cut_off_and_reported() {
     assert_eq!(slow.await.unwrap().0, 0);
 }
 
+/// With the standard library's backlog of 128, the first connections of a surge took a second longer.
+#[tokio::test]
+async fn a_surge_of_connections_finds_room_to_wait() {
+    let app = App::start(unlimited()).await.unwrap();
+    let mut waiting = Vec::new();
+    while waiting.len() < 300 {
+        let connected = tokio::time::timeout(PATIENCE, TcpStream::connect(app.address())).await;
+        waiting.push(connected.expect("no room left").unwrap());
+    }
+}
+
 #[tokio::test]
 async fn a_taken_port_is_an_error_that_says_what_to_do() {
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
