@@ -5,14 +5,15 @@
 //! file. `ARCHITECTURE.md` names what enforces that.
 //!
 //! Read in this order: [`units`] and [`reading`] (values), [`fleet`] (what a policy says), [`strategy`] and
-//! `guard` (who moves a number), [`decision`] (a number that explains itself), [`controller`] (one tick).
+//! [`guard`] (who moves a number), [`decision`] (a number that explains itself), [`controller`] (one tick).
 
 pub mod action;
 pub mod context;
 pub mod controller;
 pub mod decision;
+pub mod extremes;
 pub mod fleet;
-mod guard;
+pub mod guard;
 pub mod inspect;
 pub mod memory;
 pub mod names;

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::action::ActionRecord;
 use crate::decision::Decision;
+use crate::extremes::Extremes;
 use crate::fleet::Workload;
 use crate::names::SignalName;
 use crate::observation::TargetStatus;
@@ -29,10 +30,6 @@ pub const CHANGES_FOR: Span = Span::hours(24);
 pub const LOOK_FRESH_FOR: Span = Span::seconds(10);
 /// How long "requests are waiting" is believed without being said again.
 pub const WAITING_FRESH_FOR: Span = Span::seconds(5);
-/// Distinct counts a stabilisation window may hold; beyond, the oldest is merged into the next, on the
-/// careful side.
-const MAX_RECOMMENDATIONS: usize = 512;
-
 /// What is remembered of one workload.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -112,49 +109,6 @@ pub struct AppliedPlan {
     pub until: Timestamp,
 }
 
-/// The recommendations of a sliding window that may yet be its extreme, oldest first: each is more extreme than
-/// all that came after it. Exact, and as long as the number of distinct counts at the most.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Extremes {
-    window: Span,
-    highest: bool,
-    kept: VecDeque<(Timestamp, Replicas)>,
-}
-
-impl Extremes {
-    fn new(window: Span, highest: bool) -> Self {
-        Self { window, highest, kept: VecDeque::new() }
-    }
-
-    fn push(&mut self, at: Timestamp, count: Replicas) {
-        while let Some(&(then, _)) = self.kept.front() {
-            // A moment in the future (a clock set back) has no age; keep it only within the window.
-            if at.since(then) <= self.window && then.since(at) <= self.window {
-                break;
-            } else {
-                self.kept.pop_front();
-            }
-        }
-        let beaten = |old: Replicas| if self.highest { old <= count } else { old >= count };
-        while self.kept.back().is_some_and(|&(_, old)| beaten(old)) {
-            self.kept.pop_back();
-        }
-        if self.kept.len() == MAX_RECOMMENDATIONS {
-            // Forgetting the second oldest keeps the extreme until its time is over: the careful side.
-            self.kept.remove(1);
-        }
-        self.kept.push_back((at, count));
-    }
-
-    /// The extreme count of the window, and when it leaves the window.
-    pub(crate) fn extreme(&self, at: Timestamp) -> Option<(Replicas, Timestamp)> {
-        self.kept
-            .iter()
-            .find(|(then, _)| at.since(*then) <= self.window)
-            .map(|&(then, count)| (count, then.plus(self.window)))
-    }
-}
-
 impl Memory {
     /// An empty memory for a workload.
     #[must_use]
@@ -163,8 +117,8 @@ impl Memory {
             signals: Vec::new(),
             status: None,
             look_error: None,
-            highest: Extremes::new(Span::ZERO, true),
-            lowest: Extremes::new(Span::ZERO, false),
+            highest: Extremes::highest(Span::ZERO),
+            lowest: Extremes::lowest(Span::ZERO),
             changes: VecDeque::new(),
             in_flight: None,
             failure: None,
@@ -196,8 +150,8 @@ impl Memory {
             };
             self.signals.push(kept);
         }
-        self.highest.window = workload.behavior.down_window();
-        self.lowest.window = workload.behavior.up_window();
+        self.highest.resize(workload.behavior.down_window());
+        self.lowest.resize(workload.behavior.up_window());
     }
 
     pub(crate) fn signal_mut(&mut self, name: &SignalName) -> Option<&mut SignalMemory> {
@@ -212,7 +166,7 @@ impl Memory {
     pub(crate) fn recommended(&mut self, at: Timestamp, present: Replicas, count: Replicas) {
         // As the HPA does: before any recommendation is known, the present count stands for the unknown past,
         // so the first move after a start is never down.
-        if self.highest.kept.is_empty() {
+        if self.highest.is_empty() {
             self.highest.push(at, present);
             self.lowest.push(at, present);
         }
@@ -268,43 +222,5 @@ impl Memory {
     #[must_use]
     pub fn waiting(&self, at: Timestamp) -> Option<u32> {
         self.waiting.filter(|(said, _)| at.since(*said) <= WAITING_FRESH_FOR).map(|(_, requests)| requests)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(s: i64) -> Timestamp {
-        Timestamp::from_millis(s * 1000)
-    }
-
-    #[test]
-    fn the_extreme_of_a_window_is_exact() {
-        // Against the plain definition, on a walk with repeats.
-        let walk: Vec<u32> = (0..500_u32).map(|i| (i * 7919 % 13) + (i / 40)).collect();
-        for window in [0, 1, 7, 60] {
-            let mut extremes = Extremes::new(Span::seconds(window), true);
-            for (i, &count) in walk.iter().enumerate() {
-                extremes.push(at(i as i64), Replicas(count));
-                let from = i.saturating_sub(window as usize);
-                let expected = walk[from..=i].iter().max().unwrap();
-                assert_eq!(
-                    extremes.extreme(at(i as i64)).unwrap().0.0,
-                    *expected,
-                    "window {window}, step {i}"
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn an_endless_descent_stays_bounded_and_keeps_the_highest() {
-        let mut extremes = Extremes::new(Span::hours(1), true);
-        for i in 0..3000 {
-            extremes.push(at(i), Replicas(10_000 - u32::try_from(i).unwrap()));
-        }
-        assert!(extremes.kept.len() <= MAX_RECOMMENDATIONS);
-        assert_eq!(extremes.extreme(at(2999)).unwrap().0, Replicas(10_000));
     }
 }

@@ -8,10 +8,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Path, Problem};
-use crate::units::{Replicas, Span};
+use crate::units::{Quantity, Replicas, Span};
 
 /// Rules for growing and for shrinking.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Behavior {
     /// When more replicas are wanted. By default no waiting and no limit of speed.
@@ -23,7 +23,7 @@ pub struct Behavior {
 }
 
 /// Rules for one direction.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct ScalingRules {
     /// The stabilisation window: growing takes the lowest recommendation within it, shrinking the highest.
@@ -35,6 +35,10 @@ pub struct ScalingRules {
     pub policies: Vec<ScalingPolicy>,
     /// Which of the policies counts.
     pub select: PolicySelect,
+    /// How far from its target an `hpa` strategy's metric may be in this direction without a change; by default
+    /// the strategy's own tolerance.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tolerance: Option<Quantity>,
 }
 
 /// At most so much within so long. Exactly one of `percent` and `replicas` is given.
@@ -143,6 +147,9 @@ impl Behavior {
                     at.key("stabilization"),
                     format!("is longer than {}, the longest window", Self::MAX_STABILIZATION),
                 ));
+            }
+            if let Some(tolerance) = &rules.tolerance {
+                crate::strategy::check_tolerance(tolerance, &at.key("tolerance"), problems);
             }
             for (index, policy) in rules.policies.iter().enumerate() {
                 let at = at.key("policies").index(index);

@@ -13,6 +13,7 @@ mod rate_limit;
 mod settled;
 mod stabilise;
 mod step;
+pub mod velocity;
 
 use crate::context::Context;
 use crate::decision::{Draft, Recommendation};

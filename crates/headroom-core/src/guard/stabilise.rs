@@ -14,9 +14,12 @@ pub(super) fn limit(cx: &Context<'_>, draft: &mut Draft) {
         // Before any recommendation is known the present count stands for the unknown past (as in the HPA), so
         // the first move after a start is never down.
         let window = behavior.down_window();
-        let past = cx.memory().highest.extreme(cx.at()).unwrap_or((draft.from(), cx.at().plus(window)));
-        let (highest, until) = past;
-        if highest > draft.wanted() {
+        let unknown = cx.memory().highest.is_empty() && !window.is_zero();
+        let past = cx.memory().highest.extreme(cx.at());
+        let past = past.or_else(|| unknown.then(|| (draft.from(), cx.at().plus(window))));
+        if let Some((highest, until)) = past
+            && highest > draft.wanted()
+        {
             let why = Reason::StabilisingDown { window, until };
             draft.move_to(highest.min(draft.from()), By::Stabilise, why);
         }
@@ -39,10 +42,10 @@ mod tests {
         let windows = r#"{ "scaleUp": { "stabilization": "60s" }, "scaleDown": { "stabilization": "5m" } }"#;
         for (want, past, expected) in [
             (4, vec![(299, 7)], 7),
-            (4, vec![(301, 7)], 4),
+            (4, vec![(300, 7)], 4),
             (4, vec![(10, 30)], 10), // held, never grown
             (16, vec![(59, 12)], 12),
-            (16, vec![(61, 12)], 16),
+            (16, vec![(60, 12)], 16),
             (16, vec![(10, 3)], 10),
         ] {
             let case = Case::new(10, want).behavior(windows).recommended(&past);

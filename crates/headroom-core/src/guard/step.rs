@@ -1,15 +1,13 @@
 //! Step: the HPA's limits of speed (A4).
 //!
-//! A policy allows so many replicas, or so many per cent, within a period; the present count less what the
-//! period's changes added (or plus what they took) is the base it counts from. Of several policies the one that
-//! allows most counts, or least, as written. Percentages of growth round up and of shrinking round down, as the
-//! HPA does, so that a small workload is not stuck.
+//! The arithmetic is [`super::velocity`]; here the policy's rules meet the remembered changes.
 
 use crate::context::{Context, Direction};
 use crate::decision::{By, Draft};
-use crate::fleet::{PolicySelect, ScalingPolicy, ScalingRules};
+use crate::fleet::PolicySelect;
+use crate::guard::velocity::{Moved, furthest};
 use crate::reason::Reason;
-use crate::units::{Replicas, Span, Timestamp};
+use crate::units::{Replicas, Span};
 
 pub(super) fn limit(cx: &Context<'_>, draft: &mut Draft) {
     let behavior = &cx.workload().behavior;
@@ -25,68 +23,29 @@ pub(super) fn limit(cx: &Context<'_>, draft: &mut Draft) {
         draft.move_to(draft.from(), By::Step, Reason::DirectionDisabled);
         return;
     }
-    let Some((edge, period)) = furthest(cx, rules, direction, draft.from()) else { return };
+    let from = draft.from();
+    let Some((edge, period)) = furthest(rules, direction, i64::from(from.0), |p| moved(cx, p)) else {
+        return;
+    };
+    let edge = Replicas(u32::try_from(edge.max(0)).unwrap_or(u32::MAX).min(Replicas::LIMIT.0));
     match direction {
         Direction::Up if draft.wanted() > edge => {
-            let edge = edge.max(draft.from());
-            let allowed = edge.minus(draft.from().0);
+            let allowed = edge.minus(from.0);
             draft.move_to(edge, By::Step, Reason::StepUpLimited { allowed, period });
         }
         Direction::Down if draft.wanted() < edge => {
-            let edge = edge.min(draft.from());
-            let allowed = draft.from().minus(edge.0);
+            let allowed = from.minus(edge.0);
             draft.move_to(edge, By::Step, Reason::StepDownLimited { allowed, period });
         }
         Direction::Up | Direction::Down => {}
     }
 }
 
-/// How far the rules allow to go from `present`, and the period of the policy that says so.
-fn furthest(
-    cx: &Context<'_>,
-    rules: &ScalingRules,
-    direction: Direction,
-    present: Replicas,
-) -> Option<(Replicas, Span)> {
-    let edges = rules.policies.iter().map(|policy| (edge(cx, policy, direction, present), policy.period));
-    // Growing as far as possible is the largest count, shrinking as far as possible the smallest.
-    match (direction, rules.select) {
-        (Direction::Up, PolicySelect::Max) | (Direction::Down, PolicySelect::Min) => {
-            edges.max_by_key(|e| e.0)
-        }
-        (Direction::Up, _) | (Direction::Down, _) => edges.min_by_key(|e| e.0),
-    }
-}
-
-fn edge(cx: &Context<'_>, policy: &ScalingPolicy, direction: Direction, present: Replicas) -> Replicas {
-    let since = cx.at().minus(policy.period);
-    let (added, taken) = moved(cx, since);
-    // The HPA adds back what was taken and takes off what was added, in either direction.
-    let base = present.plus(taken).minus(added);
-    match (direction, policy.replicas, policy.percent) {
-        (Direction::Up, Some(replicas), _) => base.plus(replicas),
-        (Direction::Up, None, percent) => {
-            Replicas::ceil(base.as_f64() * (1.0 + f64::from(percent.unwrap_or(0)) / 100.0))
-        }
-        (Direction::Down, Some(replicas), _) => base.minus(replicas),
-        (Direction::Down, None, percent) => {
-            let left = base.as_f64() * (1.0 - f64::from(percent.unwrap_or(0).min(100)) / 100.0);
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "0 ≤ left ≤ base, a u32"
-            )]
-            Replicas(left.trunc() as u32)
-        }
-    }
-}
-
-/// Replicas added and taken after `since`.
-fn moved(cx: &Context<'_>, since: Timestamp) -> (u32, u32) {
-    let recent = cx.memory().changes().take_while(|c| c.at > since);
-    recent.fold((0, 0), |(added, taken), c| {
-        (added + c.to.0.saturating_sub(c.from.0), taken + c.from.0.saturating_sub(c.to.0))
-    })
+/// What changed within `period`; changes are remembered newest first.
+fn moved(cx: &Context<'_>, period: Span) -> Moved {
+    let changes =
+        cx.memory().changes().map(|c| (cx.at().since(c.at), i64::from(c.to.0) - i64::from(c.from.0)));
+    Moved::within(period, changes.take_while(|(age, _)| *age < period))
 }
 
 #[cfg(test)]

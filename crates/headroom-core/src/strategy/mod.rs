@@ -7,7 +7,7 @@
 
 mod any_all;
 mod fast_steps;
-mod hpa;
+pub mod hpa;
 mod target_tracking;
 mod threshold;
 
@@ -145,6 +145,13 @@ fn check_unit(
             Problem::new(at.clone(), format!("{quantity} is not in the unit of the signal"))
                 .help(format!("write it like {}", unit.example())),
         );
+    }
+}
+
+/// A tolerance is a share, written with its unit. Above the whole of the target would never act.
+pub(crate) fn check_tolerance(quantity: &crate::units::Quantity, at: &Path, problems: &mut Vec<Problem>) {
+    if quantity.level.get() > 10.0 || !quantity.fits(crate::units::Unit::Ratio) {
+        problems.push(Problem::new(at.clone(), "a tolerance is a share, such as 10%"));
     }
 }
 
