@@ -1,0 +1,170 @@
+//! From text to a checked fleet, with everything that is wrong reported at once.
+//!
+//! Three steps, each working on what the one before left usable: the tree (is it YAML), the walk (has it the
+//! format's shape), and the types with the core's own checks (does it make sense). A mistake in one place must not
+//! hide those in another, and must not invent any either: a check that depends on a lost value says nothing.
+
+use std::ops::Range;
+
+use headroom_core::fleet::{Fleet, FleetDocument, FleetSpec, Problem};
+use serde::de::DeserializeOwned;
+use serde_path_to_error::Segment;
+
+use crate::diagnostic::{Finding, MAX_DIAGNOSTICS, Severity};
+use crate::say::{brief, list, nearest};
+use crate::tree::{Loss, Node};
+use crate::walk::{Fate, walk};
+
+/// What a text turned out to be: the fleet, unless there is an error among the findings.
+pub(crate) struct Checked {
+    pub(crate) fleet: Option<Fleet>,
+    pub(crate) findings: Vec<Finding>,
+}
+
+/// Reads and checks `text`.
+pub(crate) fn check(text: &str) -> Checked {
+    let mut findings = Vec::new();
+    let mut root = match crate::tree::read(text, &mut findings) {
+        Ok(root) => root,
+        Err(finding) => {
+            findings.push(finding);
+            return Checked { fleet: None, findings };
+        }
+    };
+    let schema = crate::schema::schema();
+    let fate = walk(&mut root, &schema, &mut findings);
+    let document: Option<FleetDocument> =
+        if fate == Fate::Kept { typed(&mut root, &[], &mut findings) } else { None };
+    let Some(document) = document else {
+        // What the workloads say can be judged without the rest.
+        let spec: Option<FleetSpec> = typed(&mut root, &["spec".to_owned()], &mut findings);
+        if let Some(spec) = spec {
+            add_problems(&root, &spec.check(), &mut findings);
+        }
+        return Checked { fleet: None, findings };
+    };
+    match Fleet::new(document) {
+        Ok(fleet) => Checked { fleet: Some(fleet), findings },
+        Err(problems) => {
+            add_problems(&root, &problems, &mut findings);
+            Checked { fleet: None, findings }
+        }
+    }
+}
+
+/// The value at `base` as a `T`. What a type refuses is reported and left out, until the rest can be read or so
+/// much is wrong that nobody reads on.
+fn typed<T: DeserializeOwned>(root: &mut Node, base: &[String], findings: &mut Vec<Finding>) -> Option<T> {
+    // Each round takes a value out; one mistake takes at most as many rounds as its path is long (under 16).
+    for _ in 0..16 * MAX_DIAGNOSTICS {
+        let json = root.to_json();
+        let json = base.iter().try_fold(&json, |value, key| value.get(key))?;
+        let error = match serde_path_to_error::deserialize(json) {
+            Ok(value) => return Some(value),
+            Err(error) => error,
+        };
+        let mut parts = base.to_vec();
+        for segment in error.path() {
+            match segment {
+                Segment::Seq { index } => parts.push(index.to_string()),
+                Segment::Map { key } => parts.push(key.clone()),
+                Segment::Enum { variant } => parts.push(variant.clone()),
+                Segment::Unknown => break,
+            }
+        }
+        let found = root.follow(&parts);
+        let parts = parts[..found.path.len()].to_vec();
+        let is_consequence = root.losses().iter().any(|loss| starts_with(&loss.parent, &parts));
+        if !is_consequence {
+            findings.push(
+                Finding::new(brief_message(&error.inner().to_string())).at(found.spot).path(&found.path),
+            );
+        }
+        if findings.len() >= MAX_DIAGNOSTICS || parts.len() <= base.len() || !root.lose(&parts) {
+            return None;
+        }
+    }
+    None
+}
+
+/// Messages of types quote what they refuse; a megabyte of it helps nobody.
+fn brief_message(message: &str) -> String {
+    /// Longer than any message of ours with a name in it.
+    const LONGEST: usize = 300;
+    if message.chars().nth(LONGEST).is_none() {
+        return message.to_owned();
+    }
+    format!("{}…", message.chars().take(LONGEST).collect::<String>())
+}
+
+fn add_problems(root: &Node, problems: &[Problem], findings: &mut Vec<Finding>) {
+    // Nothing beside the workloads is asked by their checks.
+    let losses: Vec<Loss> = root.losses().into_iter().filter(|loss| !loss.parent.is_empty()).collect();
+    for problem in problems {
+        if losses.iter().any(|loss| may_follow_from(problem, loss)) {
+            continue;
+        }
+        let found = root.follow(problem.path.parts());
+        let finding = from_problem(problem, &found.rest, found.spot, &found.path);
+        findings.push(finding);
+    }
+}
+
+/// Whether `problem` may be there only because a value was lost.
+fn may_follow_from(problem: &Problem, loss: &Loss) -> bool {
+    let path = problem.path.parts();
+    // It is about something that contains the loss,
+    starts_with(&loss.parent, path)
+        // or about what the lost value itself would say,
+        || loss.name.as_ref().is_some_and(|name| path.len() == loss.parent.len() + 1
+            && starts_with(path, &loss.parent)
+            && path.last() == Some(name))
+        // or within something whose settings aren't all known,
+        || (loss.is_setting && starts_with(path, &loss.parent))
+        // or it misses the very name that was lost.
+        || problem.unknown.as_ref().is_some_and(|u| loss.name.as_deref() == Some(u.written.as_str()))
+}
+
+fn starts_with(path: &[String], prefix: &[String]) -> bool {
+    path.len() >= prefix.len() && path.iter().zip(prefix).all(|(a, b)| a == b)
+}
+
+fn from_problem(problem: &Problem, rest: &[String], spot: Range<usize>, path: &[String]) -> Finding {
+    let parts = problem.path.parts();
+    let mut finding = Finding::new(with_subject(&problem.what, parts.last())).at(spot).path(path);
+    let mut help = Vec::new();
+    if let Some(unknown) = &problem.unknown {
+        let known = || unknown.known.iter().map(String::as_str);
+        if let Some(meant) = nearest(&unknown.written, known()) {
+            finding = finding.suggest(format!("did you mean `{meant}`?"));
+        }
+        help.push(if unknown.known.is_empty() {
+            "there is none yet".to_owned()
+        } else {
+            format!("there {} {}", if unknown.known.len() == 1 { "is" } else { "are" }, list(known(), "and"))
+        });
+    }
+    help.extend(problem.help.clone());
+    if !rest.is_empty() {
+        help.push(format!("`{}` is not written here, so its default counts", brief(&rest.join("."))));
+    }
+    if !help.is_empty() {
+        finding = finding.help(help.join("; "));
+    }
+    finding
+}
+
+/// A message that lacks its subject gets the key as one: "must be above 0" is "`target` must be above 0".
+fn with_subject(what: &str, key: Option<&String>) -> String {
+    const VERBS: [&str; 7] = ["is", "must", "has", "needs", "can't", "lies", "names"];
+    let first = what.split(' ').next().unwrap_or_default();
+    match key {
+        Some(key) if VERBS.contains(&first) => format!("`{}` {what}", brief(key)),
+        Some(_) | None => what.to_owned(),
+    }
+}
+
+/// Whether any finding forbids to use the file.
+pub(crate) fn has_error(findings: &[Finding]) -> bool {
+    findings.iter().any(|f| f.severity == Severity::Error)
+}
