@@ -332,15 +332,20 @@ async fn processor_time_and_memory_are_measured_for_each_replica() {
 }
 
 #[tokio::test]
-async fn a_size_is_set_once_and_only_by_who_has_seen_the_present_one() {
+async fn fewer_are_refused_on_an_outdated_view_and_more_are_not() {
     let yard = Yard::new();
     let mut spec = yard.spec(&[]);
     spec.health.probe = Probe::Alive;
     let supervisor = yard.start(spec).await;
-    assert_eq!(supervisor.set_desired(1, Some(0)).await.unwrap(), 1);
-    assert_eq!(supervisor.set_desired(1, Some(1)).await.unwrap(), 1, "the same again changes nothing");
-    let stale = supervisor.set_desired(5, Some(0)).await.unwrap_err();
-    assert_eq!(stale.to_string(), "the size is 1, not 0 as seen; look again before changing it");
-    assert_eq!(supervisor.status().desired, 1);
+    assert_eq!(supervisor.set_desired(2, Some(0)).await.unwrap(), 1);
+    assert_eq!(supervisor.set_desired(2, Some(0)).await.unwrap(), 1, "the same again changes nothing");
+    assert_eq!(supervisor.set_desired(3, Some(0)).await.unwrap(), 2, "growth overtakes growth");
+    let stale = supervisor.set_desired(1, Some(2)).await.unwrap_err();
+    assert_eq!(
+        stale.to_string(),
+        "3 replicas are wanted by now, not 2 as seen; look again before stopping any"
+    );
+    assert_eq!(supervisor.status().desired, 3);
+    assert_eq!(supervisor.set_desired(1, Some(3)).await.unwrap(), 3);
     supervisor.shutdown(STOP).await;
 }

@@ -58,7 +58,7 @@ const PLAN_ROUNDS: usize = 4;
 /// What handles can ask for.
 #[derive(Debug)]
 pub(crate) enum Command {
-    /// Make it `to`. Answers the generation, or the present size if it isn't `seen`.
+    /// Make it `to`. Answers the generation, or the present size if it isn't `seen` and `to` is less.
     SetDesired { to: u32, seen: Option<u32>, reply: oneshot::Sender<Result<u64, u32>> },
     /// This replica has nothing left to answer.
     Drained { replica: String },
@@ -81,6 +81,8 @@ pub(crate) struct Ground {
 #[derive(Debug)]
 struct Slot {
     replica: Replica,
+    /// When its last start was asked for.
+    asked: Moment,
     outgoing: bool,
     process: Option<Process>,
 }
@@ -227,7 +229,8 @@ impl Actor {
         let now = self.ground.clock.now();
         match command {
             Command::SetDesired { to, seen, reply } => {
-                let answer = if seen.is_some_and(|seen| seen != self.desired) {
+                let outdated = seen.is_some_and(|seen| seen != self.desired);
+                let answer = if outdated && to < self.desired {
                     Err(self.desired)
                 } else {
                     if to != self.desired && !self.is_closing {
@@ -399,7 +402,7 @@ impl Actor {
         let index = self.next_index;
         self.next_index += 1;
         let seed = mix(self.ground.seed ^ u64::from(index));
-        let slot = Slot { replica: Replica::new(now, seed), outgoing: false, process: None };
+        let slot = Slot { replica: Replica::new(now, seed), asked: now, outgoing: false, process: None };
         self.slots.insert(index, slot);
         self.apply(index, Event::Passed, now);
     }
@@ -523,6 +526,7 @@ impl Actor {
         }
         let spec_hash = self.spec_hash.clone();
         if let Some(slot) = self.slots.get_mut(&index) {
+            slot.asked = now;
             slot.process = Some(Process {
                 start,
                 token,
@@ -616,7 +620,8 @@ impl Actor {
             });
             process.cpu_at = Some((now, cpu));
             // No members: it ended in this moment, and what it used is unknown, not nothing.
-            process.usage = (!process.members.is_empty()).then_some(Usage { cpu_cores, memory_bytes });
+            let at = self.ground.clock.wall(now);
+            process.usage = (!process.members.is_empty()).then_some(Usage { at, cpu_cores, memory_bytes });
         }
     }
 
@@ -687,6 +692,7 @@ impl Actor {
                 state: self.state(&slot.replica),
                 address: running.and_then(|process| process.port).map(ports::address),
                 pid: running.and_then(|process| process.id).map(|id| id.pid),
+                asked_at: clock.wall(slot.asked),
                 started_at: running.map(|process| clock.wall(process.began)),
                 ready_at: running.and_then(|process| process.ready).map(|at| clock.wall(at)),
                 usage: running.and_then(|process| process.usage),
@@ -795,6 +801,7 @@ impl Actor {
             };
             let slot = Slot {
                 replica: Replica::in_state(life, seed).with_history(replica.restarts, replica.streak),
+                asked: host::started(id),
                 outgoing: false,
                 process: Some(process),
             };

@@ -42,6 +42,7 @@ mod replica;
 mod spec;
 mod status;
 mod supervisor;
+mod target;
 mod tasks;
 mod token;
 
@@ -58,3 +59,4 @@ pub use ports::Ports;
 pub use spec::{BackoffSpec, EmptyCommand, HealthSpec, Probe, ReplicaSpec, StopSpec};
 pub use status::{Finding, ReplicaState, ReplicaStatus, Status, Usage};
 pub use supervisor::{ProcessSupervisor, Shutdown, SupervisorConfig, SupervisorError};
+pub use target::{ProcessTarget, SetupError};

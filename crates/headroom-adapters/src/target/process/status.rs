@@ -56,6 +56,8 @@ pub struct ReplicaStatus {
     pub address: Option<SocketAddr>,
     /// The pid of its first process.
     pub pid: Option<u32>,
+    /// When its last start was asked for.
+    pub asked_at: Timestamp,
     /// When its process was started.
     pub started_at: Option<Timestamp>,
     /// When its process first got ready.
@@ -104,6 +106,8 @@ pub enum ReplicaState {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Usage {
+    /// When it was measured.
+    pub at: Timestamp,
     /// Processor time per time, since the last measurement a second ago; 1.0 is one core in full use.
     /// `None` if it can't be told: the first measurement, or a child's time went elsewhere.
     pub cpu_cores: Option<f64>,

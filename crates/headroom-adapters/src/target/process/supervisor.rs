@@ -91,7 +91,7 @@ pub enum SupervisorError {
         source: io::Error,
     },
     /// The size has changed since it was seen.
-    #[error("the size is {desired}, not {seen} as seen; look again before changing it")]
+    #[error("{desired} replicas are wanted by now, not {seen} as seen; look again before stopping any")]
     Stale {
         /// What the caller had seen.
         seen: u32,
@@ -161,10 +161,11 @@ impl ProcessSupervisor {
 
     /// Makes it `to` replicas. Saying so again changes nothing. Returns the generation.
     ///
-    /// With `seen`, only if `seen` are wanted now.
+    /// `seen` is the size this was decided on. If it isn't the size wanted now, fewer are refused: nothing
+    /// is stopped on an outdated view. More are not: growth may overtake an earlier change.
     ///
     /// # Errors
-    /// [`SupervisorError::Stale`] if not, [`SupervisorError::Ended`] after a shutdown.
+    /// [`SupervisorError::Stale`] if refused, [`SupervisorError::Ended`] after a shutdown.
     pub async fn set_desired(&self, to: u32, seen: Option<u32>) -> Result<u64, SupervisorError> {
         let (reply, answer) = oneshot::channel();
         let sent = self.commands.send(Command::SetDesired { to, seen, reply }).await;
@@ -179,6 +180,11 @@ impl ProcessSupervisor {
     pub async fn drained(&self, replica: &str) {
         // After a shutdown there is nothing to drain.
         let _ = self.commands.send(Command::Drained { replica: replica.to_owned() }).await;
+    }
+
+    /// The status as it changes, measurements included (every second while replicas run).
+    pub fn statuses(&self) -> watch::Receiver<Arc<Status>> {
+        self.status.clone()
     }
 
     /// What is, at this moment.

@@ -1,0 +1,301 @@
+//! The process target behind the engine's port: settings in, core's values out.
+
+use std::num::NonZeroU32;
+use std::path::Path;
+
+use async_trait::async_trait;
+use headroom_core::action::Action;
+use headroom_core::fleet::ProcessSettings;
+use headroom_core::names::{ReplicaId, WorkloadName};
+use headroom_core::observation::{self, Phase, TargetStatus, Trouble};
+use headroom_core::units::{Level, Replicas, Timestamp};
+use headroom_engine::ports::{Leave, Target, TargetError};
+use tokio::sync::watch;
+
+use super::ports::Ports;
+use super::spec::{BackoffSpec, EmptyCommand, HealthSpec, Probe, ReplicaSpec, StopSpec};
+use super::status::{Finding, ReplicaState, ReplicaStatus, Status};
+use super::supervisor::{ProcessSupervisor, Shutdown, SupervisorConfig, SupervisorError};
+
+/// A finding about a replica that serves again is a trouble for this long: time enough to be seen on a
+/// page that shows the present. The journal keeps it.
+const TROUBLE_SECONDS: i64 = 60;
+
+/// Why a process target can't be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// There is nothing to run.
+    #[error(transparent)]
+    Command(#[from] EmptyCommand),
+    /// The supervisor can't start.
+    #[error(transparent)]
+    Supervisor(#[from] SupervisorError),
+}
+
+/// Replicas of one workload as child processes of this machine.
+#[derive(Debug, Clone)]
+pub struct ProcessTarget {
+    supervisor: ProcessSupervisor,
+    spec: ReplicaSpec,
+}
+
+impl ProcessTarget {
+    /// Sets the target of a workload up, and adopts the replicas an earlier controller left.
+    ///
+    /// `policy_dir` is what the settings' paths are relative to, `data_dir` where all targets keep their
+    /// records; `seed` makes back-offs repeatable.
+    ///
+    /// # Errors
+    /// If the command is empty, or the supervisor can't start: see [`ProcessSupervisor::start`].
+    pub async fn start(
+        workload: &WorkloadName,
+        settings: &ProcessSettings,
+        policy_dir: &Path,
+        data_dir: &Path,
+        seed: u64,
+    ) -> Result<Self, SetupError> {
+        let spec = spec(settings, policy_dir)?;
+        let config = SupervisorConfig {
+            workload: workload.as_str().to_owned(),
+            directory: data_dir.join("process").join(workload.as_str()),
+            ports: Ports::Ephemeral,
+            seed,
+        };
+        let supervisor = ProcessSupervisor::start(spec.clone(), config).await?;
+        Ok(Self { supervisor, spec })
+    }
+
+    /// The supervisor, for what the port doesn't carry: drains that end early, logs, measurements.
+    pub fn supervisor(&self) -> &ProcessSupervisor {
+        &self.supervisor
+    }
+}
+
+#[async_trait]
+impl Target for ProcessTarget {
+    async fn look(&self) -> Result<TargetStatus, TargetError> {
+        Ok(shown(&self.supervisor.status(), jiff::Timestamp::now()))
+    }
+
+    async fn act(&self, action: &Action) -> Result<TargetStatus, TargetError> {
+        if action.is_stale(Timestamp::from(jiff::Timestamp::now())) {
+            return Err(TargetError::Stale { until: action.record().valid_until.to_string() });
+        }
+        let done = self.supervisor.set_desired(action.to().0, Some(action.saw().0)).await;
+        done.map_err(|error| TargetError::Failed(error.to_string()))?;
+        self.look().await
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.supervisor.changes()
+    }
+
+    async fn leave(&self, how: Leave) {
+        let how = match how {
+            Leave::Running => Shutdown::Detach,
+            Leave::Stopped => Shutdown::StopAll { drain: self.spec.stop.drain },
+        };
+        self.supervisor.shutdown(how).await;
+    }
+}
+
+/// The spec of a policy's settings.
+fn spec(settings: &ProcessSettings, policy_dir: &Path) -> Result<ReplicaSpec, EmptyCommand> {
+    let working_dir = match &settings.working_directory {
+        Some(directory) => policy_dir.join(directory),
+        None => policy_dir.to_owned(),
+    };
+    let mut spec = ReplicaSpec::new(settings.command.clone(), working_dir)?;
+    let at_least_one = |count: u32| NonZeroU32::new(count).unwrap_or(NonZeroU32::MIN);
+    let (health, stop, restart) = (&settings.health, &settings.stop, &settings.restart);
+    spec.env = settings.env.clone();
+    spec.health = HealthSpec {
+        probe: Probe::Http { path: health.path.clone() },
+        interval: health.interval.as_std(),
+        timeout: health.timeout.as_std(),
+        healthy: at_least_one(health.healthy),
+        unhealthy: at_least_one(health.unhealthy),
+        start_grace: health.start_grace.as_std(),
+    };
+    spec.stop = StopSpec { drain: stop.drain.as_std(), term_grace: stop.grace.as_std() };
+    spec.backoff = BackoffSpec {
+        first: restart.backoff.as_std(),
+        max: restart.max_backoff.as_std(),
+        stable: restart.crash_loop_window.as_std(),
+        crash_loop: at_least_one(restart.crash_loop_exits),
+    };
+    spec.max_lifetime = settings.max_lifetime.map(headroom_core::units::Span::as_std);
+    Ok(spec)
+}
+
+/// What the core is shown of a status.
+fn shown(status: &Status, now: jiff::Timestamp) -> TargetStatus {
+    let replicas: Vec<_> = status.replicas.iter().map(replica).collect();
+    let count = |phases: &[Phase]| {
+        let count = replicas.iter().filter(|replica| phases.contains(&replica.phase)).count();
+        Replicas(u32::try_from(count).unwrap_or(u32::MAX))
+    };
+    TargetStatus {
+        wanted: Replicas(status.desired),
+        ready: count(&[Phase::Ready]),
+        starting: count(&[Phase::Starting]),
+        draining: count(&[Phase::Draining]),
+        // An unhealthy one ought to serve and doesn't, whatever its process does.
+        failed: count(&[Phase::Failed, Phase::Unhealthy]),
+        troubles: status.findings.iter().filter(|f| is_trouble(f, status, now)).map(trouble).collect(),
+        replicas,
+    }
+}
+
+fn replica(replica: &ReplicaStatus) -> observation::ReplicaStatus {
+    let phase = match &replica.state {
+        ReplicaState::Starting => Phase::Starting,
+        ReplicaState::Ready => Phase::Ready,
+        ReplicaState::Unhealthy { .. } => Phase::Unhealthy,
+        ReplicaState::Draining | ReplicaState::Stopping => Phase::Draining,
+        ReplicaState::Failed { .. } => Phase::Failed,
+    };
+    let usage = replica.usage.as_ref();
+    observation::ReplicaStatus {
+        id: ReplicaId(replica.id.as_str().into()),
+        phase,
+        started_at: replica.asked_at.into(),
+        ready_at: replica.ready_at.map(Timestamp::from),
+        address: replica.address.map(|address| address.to_string()),
+        cpu: usage.and_then(|usage| Level::new(usage.cpu_cores?).ok()),
+        memory: usage.and_then(|usage| bytes(usage.memory_bytes)),
+        restarts: replica.restarts,
+    }
+}
+
+/// Bytes as a level; exact up to 2^53, which is more memory than there is.
+#[expect(clippy::cast_precision_loss, reason = "exact for every size of memory there is")]
+fn bytes(bytes: u64) -> Option<Level> {
+    Level::new(bytes as f64).ok()
+}
+
+/// Whether a finding is about now: it is young, or its replica still doesn't serve.
+fn is_trouble(finding: &Finding, status: &Status, now: jiff::Timestamp) -> bool {
+    let young = now.duration_since(finding.at).as_secs() < TROUBLE_SECONDS;
+    let concerned = status.replicas.iter().find(|replica| Some(&replica.id) == finding.replica.as_ref());
+    young || concerned.is_some_and(|replica| replica.state != ReplicaState::Ready)
+}
+
+fn trouble(finding: &Finding) -> Trouble {
+    let message = match &finding.replica {
+        Some(replica) => format!("{replica}: {}", finding.text),
+        None => finding.text.clone(),
+    };
+    Trouble { code: finding.code.clone(), message }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::target::process::{Fault, Usage};
+    use jiff::SignedDuration;
+
+    fn at(seconds: i64) -> jiff::Timestamp {
+        jiff::Timestamp::from_second(1_800_000_000 + seconds).unwrap()
+    }
+
+    fn one(number: u16, state: ReplicaState) -> ReplicaStatus {
+        ReplicaStatus {
+            id: format!("web-{number}"),
+            state,
+            address: Some(([127, 0, 0, 1], 20_000 + number).into()),
+            pid: Some(u32::from(number)),
+            asked_at: at(1),
+            started_at: Some(at(2)),
+            ready_at: Some(at(3)),
+            usage: None,
+            restarts: 1,
+            log: None,
+            adopted: false,
+            spec_hash: String::new(),
+        }
+    }
+
+    fn status(replicas: Vec<ReplicaStatus>, findings: Vec<Finding>) -> Status {
+        Status { workload: "web".to_owned(), desired: 7, generation: 1, replicas, findings }
+    }
+
+    #[test]
+    fn every_replica_is_counted_once_by_what_it_does_for_the_service() {
+        let fault = Fault::PortTaken { port: 1 };
+        let shown = shown(
+            &status(
+                vec![
+                    one(1, ReplicaState::Ready),
+                    one(2, ReplicaState::Ready),
+                    one(3, ReplicaState::Starting),
+                    one(4, ReplicaState::Draining),
+                    one(5, ReplicaState::Stopping),
+                    one(6, ReplicaState::Unhealthy { probe: "503".to_owned() }),
+                    one(7, ReplicaState::Failed { fault, crash_loop: true, next_try: at(9) }),
+                ],
+                vec![],
+            ),
+            at(9),
+        );
+        let counts = [shown.wanted, shown.ready, shown.starting, shown.draining, shown.failed];
+        assert_eq!(counts.map(|count| count.0), [7, 2, 1, 2, 2]);
+        assert_eq!(shown.replicas.len(), 7);
+        assert_eq!(shown.replicas[0].address.as_deref(), Some("127.0.0.1:20001"));
+        assert_eq!(shown.replicas[0].started_at, at(1).into(), "a start takes from when it was asked for");
+    }
+
+    #[test]
+    fn what_was_not_measured_is_absent_and_what_was_measured_as_nothing_is_zero() {
+        let mut idle = one(1, ReplicaState::Ready);
+        assert_eq!((replica(&idle).cpu, replica(&idle).memory), (None, None));
+        idle.usage = Some(Usage { at: at(5), cpu_cores: None, memory_bytes: 4096 });
+        assert_eq!((replica(&idle).cpu, replica(&idle).memory), (None, Level::new(4096.0).ok()));
+        idle.usage = Some(Usage { at: at(5), cpu_cores: Some(0.0), memory_bytes: 4096 });
+        assert_eq!(replica(&idle).cpu, Some(Level::ZERO));
+    }
+
+    #[test]
+    fn a_finding_is_a_trouble_while_it_is_young_or_its_replica_does_not_serve() {
+        let finding = |replica: Option<&str>| Finding {
+            code: "exited".to_owned(),
+            replica: replica.map(str::to_owned),
+            text: "it ended".to_owned(),
+            at: at(0),
+            count: 1,
+        };
+        let replicas = vec![one(1, ReplicaState::Ready), one(2, ReplicaState::Starting)];
+        let findings = vec![finding(Some("web-1")), finding(Some("web-2")), finding(None)];
+        let status = status(replicas, findings);
+        for (age, expected) in [
+            (0, vec!["web-1: it ended", "web-2: it ended", "it ended"]),
+            (59, vec!["web-1: it ended", "web-2: it ended", "it ended"]),
+            (60, vec!["web-2: it ended"]),
+        ] {
+            let now = at(0) + SignedDuration::from_secs(age);
+            let texts: Vec<String> = shown(&status, now).troubles.into_iter().map(|t| t.message).collect();
+            assert_eq!(texts, expected, "after {age} s");
+        }
+    }
+
+    #[test]
+    fn settings_become_a_spec_with_paths_beside_the_policy_file() {
+        let settings: ProcessSettings = serde_json::from_str(
+            r#"{
+                "command": ["./web", "--port", "$PORT"],
+                "env": {"MODE": "fast"},
+                "workingDirectory": "app",
+                "health": {"path": "/up", "interval": "2s", "timeout": "3s", "healthy": 1, "unhealthy": 4, "startGrace": "9s"},
+                "stop": {"drain": "5s", "grace": "6s"},
+                "restart": {"backoff": "1s", "maxBackoff": "8s", "crashLoopExits": 3, "crashLoopWindow": "7s"},
+                "maxLifetime": "7d"
+            }"#,
+        )
+        .unwrap();
+        insta::assert_debug_snapshot!(spec(&settings, Path::new("/etc/shop")).unwrap());
+        let here = ProcessSettings { working_directory: None, ..settings.clone() };
+        assert_eq!(spec(&here, Path::new("/etc/shop")).unwrap().working_dir, Path::new("/etc/shop"));
+        let empty = ProcessSettings { command: vec![], ..settings };
+        assert!(spec(&empty, Path::new("/")).is_err());
+    }
+}
