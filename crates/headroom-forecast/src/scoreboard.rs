@@ -1,0 +1,134 @@
+//! What forecasts made in earnest have lost, per model and part of the horizon.
+//!
+//! The replay inside a fit says how a model would have done; this says how it did. Each refit issues what
+//! every model says of the judged horizons; when their time comes, the samples settle them. Old losses
+//! fade, so a model that has become bad is found out within days.
+
+use crate::fit::{MODELS, Model, PARTS, part};
+use crate::math::{GRID, SCORED, pinball};
+use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+
+/// Most claims that wait for their time: a refit issues about fourteen; an hourly refit with a day's
+/// horizon has under 200 open.
+const MAX_OPEN: usize = 512;
+/// What a settled loss keeps of its weight with each later one of its part. With six judged horizons per
+/// refit in the first part it halves in about 23 refits.
+const FADE: f64 = 0.995;
+/// Claims settled per sample at most, so a sample's cost is bounded.
+const SETTLED_PER_SAMPLE: usize = 8;
+
+/// Faded sums of loss and weight.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Tally {
+    pub(crate) loss: f64,
+    pub(crate) weight: f64,
+}
+
+/// What was said of one step to come, at the scored levels.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Claim {
+    pub(crate) at_unix_s: i64,
+    pub(crate) steps: usize,
+    pub(crate) models: [Option<[f64; 4]>; MODELS],
+    pub(crate) all: [f64; 4],
+}
+
+/// Out-of-sample losses of forecasts that were made in earnest.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Scoreboard {
+    open: VecDeque<Claim>,
+    tallies: Vec<[Tally; MODELS]>,
+    combined: Vec<Tally>,
+    held: Vec<Tally>,
+}
+
+/// One line of the board.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Score {
+    /// The model; `None`: the combination.
+    pub model: Option<Model>,
+    /// The part of the horizon: steps up to this one (`usize::MAX`: all further ones).
+    pub up_to_steps: usize,
+    /// Mean pinball loss over the levels 0.5, 0.9, 0.95, 0.99, recent ones counting more.
+    pub loss: f64,
+    /// How much evidence that is: about the number of settled claims, faded.
+    pub weight: f64,
+}
+
+impl Scoreboard {
+    pub(crate) fn tallies(&self, p: usize) -> [Tally; MODELS] {
+        self.tallies.get(p).copied().unwrap_or_default()
+    }
+
+    pub(crate) fn issue(&mut self, claims: impl IntoIterator<Item = Claim>) {
+        for c in claims {
+            let place = self.open.partition_point(|o| o.at_unix_s <= c.at_unix_s);
+            self.open.insert(place, c);
+        }
+        while self.open.len() > MAX_OPEN {
+            self.open.pop_back();
+        }
+    }
+
+    /// Settles the claims about the step that starts at `at_unix_s`; those whose step was not measured
+    /// are dropped.
+    pub(crate) fn settle(&mut self, at_unix_s: i64, value: Option<f64>) {
+        for _ in 0..SETTLED_PER_SAMPLE {
+            if self.open.front().is_none_or(|c| c.at_unix_s > at_unix_s) {
+                return;
+            }
+            let Some(c) = self.open.pop_front() else { return };
+            let Some(y) = value.filter(|_| c.at_unix_s == at_unix_s) else { continue };
+            if self.tallies.len() < PARTS.len() {
+                self.tallies.resize(PARTS.len(), Default::default());
+                self.combined.resize(PARTS.len(), Tally::default());
+                self.held.resize(PARTS.len(), Tally::default());
+            }
+            let p = part(c.steps);
+            for (tally, said) in self.tallies[p].iter_mut().zip(&c.models) {
+                if let Some(q) = said {
+                    tally.add(mean_loss(y, q));
+                }
+            }
+            self.combined[p].add(mean_loss(y, &c.all));
+            self.held[p].add(if y <= c.all[2] { 1.0 } else { 0.0 });
+        }
+    }
+
+    /// The losses so far.
+    pub fn scores(&self) -> Vec<Score> {
+        let mut out = Vec::new();
+        for (p, &up_to_steps) in PARTS.iter().enumerate() {
+            let Some(combined) = self.combined.get(p).filter(|t| t.weight > 0.0) else { continue };
+            let mut line = |model, t: Tally| {
+                if t.weight > 0.0 {
+                    out.push(Score { model, up_to_steps, loss: t.loss / t.weight, weight: t.weight });
+                }
+            };
+            line(None, *combined);
+            for (m, t) in Model::ALL.into_iter().zip(self.tallies(p)) {
+                line(Some(m), t);
+            }
+        }
+        out
+    }
+
+    /// The share of settled steps that stayed within the 0.95 quantile, for the part of the horizon that
+    /// `steps` belongs to; `None` before any was settled.
+    pub fn coverage(&self, steps: usize) -> Option<f64> {
+        self.held.get(part(steps)).filter(|t| t.weight > 0.0).map(|t| t.loss / t.weight)
+    }
+}
+
+impl Tally {
+    fn add(&mut self, x: f64) {
+        self.loss = self.loss * FADE + x;
+        self.weight = self.weight * FADE + 1.0;
+    }
+}
+
+fn mean_loss(y: f64, q: &[f64; 4]) -> f64 {
+    let sum: f64 = SCORED.iter().zip(q).map(|(&k, &v)| pinball(y, v, GRID[k])).sum();
+    sum / 4.0
+}
