@@ -4,6 +4,7 @@
 //! stale one can be refused. An [`Action`] is made only from an inspected plan: its constructor is private to
 //! this crate, and it can't be read from a file. What the journal and plan files hold is an [`ActionRecord`].
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::decision::DecisionId;
@@ -15,7 +16,7 @@ use crate::units::{Replicas, Span, Timestamp};
 pub const VALID_FOR: Span = Span::seconds(10);
 
 /// What a target was asked to do, as data.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ActionRecord {
     /// The decision it carries out.

@@ -7,7 +7,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use crate::names::{SignalName, WorkloadName};
@@ -47,7 +47,7 @@ pub enum By {
 }
 
 /// One move of a number.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Step {
     /// Who moved it.
@@ -61,7 +61,7 @@ pub struct Step {
 }
 
 /// What one strategy says.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Recommendation {
     /// Which kind of strategy.
@@ -81,7 +81,7 @@ impl Recommendation {
 }
 
 /// A want, a bound on others' wants, or neither; each with why.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Advice {
     /// So many replicas are needed.
@@ -147,7 +147,7 @@ pub struct Draft {
 }
 
 /// A change that was refused as a whole.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Refusal {
     /// Who refused.
@@ -227,6 +227,19 @@ pub struct DecisionId {
     pub number: u64,
 }
 
+impl JsonSchema for DecisionId {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "DecisionId".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A workload and the number of its decision: web-17.",
+            "type": "string",
+            "pattern": "^[a-z]([-a-z0-9]*[a-z0-9])?-[0-9]+$"
+        })
+    }
+}
+
 /// Text that is no [`DecisionId`].
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("{0:?} is no decision; a decision is called by its workload and number, such as web-17")]
@@ -264,7 +277,7 @@ impl From<DecisionId> for String {
 }
 
 /// A signal as a decision saw it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SeenSignal {
     /// Which signal.
@@ -290,7 +303,7 @@ pub enum Outcome {
 }
 
 /// What was decided about one workload at one moment, and everything it rests on.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Decision {
     /// Which decision.

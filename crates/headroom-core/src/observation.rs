@@ -7,7 +7,7 @@ use crate::names::ReplicaId;
 use crate::units::{Level, Replicas, Timestamp};
 
 /// What a look at a target shows. Sizes come from here and nowhere else.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct TargetStatus {
     /// The count the target was asked for last, whoever asked.
@@ -32,7 +32,7 @@ pub struct TargetStatus {
 }
 
 /// One replica as its target shows it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct ReplicaStatus {
     /// What the target calls it.

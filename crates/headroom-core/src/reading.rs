@@ -13,7 +13,7 @@ use crate::names::ReplicaId;
 use crate::units::{Level, Span, Timestamp};
 
 /// One measured value and when it was measured.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Sample {
     /// When the value was true at its source, not when it arrived.
@@ -34,7 +34,7 @@ impl Sample {
 }
 
 /// One replica's part of a sample.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct ReplicaLevel {
     /// Whose part it is.
@@ -63,7 +63,7 @@ pub enum Absence {
 }
 
 /// What is known of a signal at the moment of a decision.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum Reading {
     /// A value young enough to act on.

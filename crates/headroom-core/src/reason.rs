@@ -4,6 +4,7 @@
 //! language. Its [`Reason::code`] is stable and the same in the journal, the API, metrics, logs and tests; each
 //! code has a place in `docs/reference/reasons.md`, which is generated from [`Reason::CATALOGUE`].
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::names::SignalName;
@@ -11,7 +12,7 @@ use crate::reading::{Absence, Reading};
 use crate::units::{Level, Replicas, Span, Timestamp, Unit};
 
 /// A signal's value as a reason quotes it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Seen {
     /// Which signal.
@@ -23,7 +24,7 @@ pub struct Seen {
 }
 
 /// Why a strategy wants a number, or why a guard moved or refused one.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 #[expect(missing_docs, reason = "a variant's line and its sentence in `say` name every field")]
 pub enum Reason {

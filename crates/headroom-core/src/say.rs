@@ -4,6 +4,7 @@
 //! and reports say the same. Both languages are complete by construction: a reason without a sentence does not
 //! compile.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::decision::{Advice, By, Decision, Outcome};
@@ -12,7 +13,7 @@ use crate::reason::{Reason, Seen};
 use crate::units::{Level, Replicas, Span, Timestamp, Unit};
 
 /// The language of a sentence.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Language {
     /// English.
     #[default]

@@ -121,6 +121,15 @@ impl From<Level> for f64 {
     }
 }
 
+impl JsonSchema for Level {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Level".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "description": "A finite amount that is not negative.", "type": "number", "minimum": 0 })
+    }
+}
+
 /// What a [`Level`] counts. A signal's source knows it; a policy's quantities are checked against it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]

@@ -6,6 +6,7 @@
 use headroom_core::decision::Decision;
 use headroom_core::names::{FleetName, WorkloadName};
 use headroom_core::units::{Price, Replicas, Span, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How long a plan may be applied. The counts it saw are compared again, so this only bounds how old a reason
@@ -13,7 +14,7 @@ use serde::{Deserialize, Serialize};
 pub const VALID_FOR: Span = Span::minutes(15);
 
 /// What would change now.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Plan {
     /// The version of this format: 1.
@@ -29,7 +30,7 @@ pub struct Plan {
 }
 
 /// What a plan says of one workload.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PlanEntry {
     /// Which workload.
