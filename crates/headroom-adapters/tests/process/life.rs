@@ -318,6 +318,44 @@ async fn rotation_goes_one_at_a_time_and_never_below_the_size() {
     supervisor.shutdown(STOP).await;
 }
 
+/// D8: another version is rolled out without a gap; one that never gets ready replaces nothing.
+#[tokio::test]
+async fn a_new_version_is_rolled_out_and_a_broken_one_is_not() {
+    let yard = Yard::new();
+    let supervisor = yard.run(yard.spec(&["--port", "$PORT"]), 2).await;
+    let first = pids(&supervisor.status());
+
+    let broken = yard.spec(&["--port", "$PORT", "--never-ready"]);
+    supervisor.set_spec(broken).await.unwrap();
+    until(&supervisor, "the broken one starts", |status| status.replicas.len() == 3).await;
+
+    let mended = yard.spec(&["--port", "${PORT}"]);
+    let version = mended.hash();
+    supervisor.set_spec(mended).await.unwrap();
+    let status = until(&supervisor, "the mended one is rolled out", |status| {
+        assert!(status.ready() >= 2, "a replica went before its replacement was ready: {status:#?}");
+        status.replicas.len() == 2 && status.replicas.iter().all(|replica| replica.spec_hash == version)
+    })
+    .await;
+    assert_eq!(status.ready(), 2);
+    assert!(first.iter().all(|pid| !alive(*pid)));
+    supervisor.shutdown(STOP).await;
+}
+
+#[tokio::test]
+async fn a_corrected_command_is_started_at_once() {
+    let yard = Yard::new();
+    let mut wrong = ReplicaSpec::new(vec!["./typo".to_owned()], yard.path()).unwrap();
+    wrong.backoff.first = Duration::from_secs(600);
+    wrong.backoff.max = Duration::from_secs(600);
+    let supervisor = yard.start(wrong).await;
+    supervisor.set_desired(1, None).await.unwrap();
+    until(&supervisor, "it is said", |status| finding(status, "command-not-found").is_some()).await;
+    supervisor.set_spec(yard.spec(&["--port", "$PORT"])).await.unwrap();
+    until(&supervisor, "it is ready", |status| status.ready() == 1).await;
+    supervisor.shutdown(STOP).await;
+}
+
 #[tokio::test]
 async fn processor_time_and_memory_are_measured_for_each_replica() {
     let yard = Yard::new();

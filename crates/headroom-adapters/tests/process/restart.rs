@@ -113,6 +113,28 @@ async fn a_lost_or_damaged_record_costs_no_replica() {
     }
 }
 
+/// The controller was killed after the intent to start was recorded, and before the outcome was.
+#[tokio::test]
+async fn a_start_cut_short_is_found_by_its_token() {
+    let yard = Yard::new();
+    let spec = yard.spec(&["--port", "$PORT", "--child"]);
+    let supervisor = yard.run(spec.clone(), 1).await;
+    let before = pids(&supervisor.status());
+    supervisor.shutdown(Shutdown::Detach).await;
+    let path = yard.data().join("replicas.json");
+    let mut record: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    record["replicas"][0]["process"] = serde_json::Value::Null;
+    record["replicas"][0]["ready"] = serde_json::Value::Null;
+    std::fs::write(&path, record.to_string()).unwrap();
+
+    let supervisor = yard.start(spec).await;
+    let status = until(&supervisor, "it is ready", |status| status.ready() == 1).await;
+    assert_eq!(pids(&status), before);
+    assert!(yard.children().iter().all(|pid| alive(*pid)), "its child was taken for a stray");
+    supervisor.shutdown(STOP).await;
+    assert!(yard.children().iter().all(|pid| !alive(*pid)));
+}
+
 /// Never by pid alone: the record names the pid of a process that isn't ours.
 #[tokio::test]
 async fn a_reused_pid_is_neither_adopted_nor_signalled() {

@@ -60,6 +60,8 @@ const PLAN_ROUNDS: usize = 4;
 pub(crate) enum Command {
     /// Make it `to`. Answers the generation, or the present size if it isn't `seen` and `to` is less.
     SetDesired { to: u32, seen: Option<u32>, reply: oneshot::Sender<Result<u64, u32>> },
+    /// Run this from now on.
+    SetSpec { spec: Box<ReplicaSpec> },
     /// This replica has nothing left to answer.
     Drained { replica: String },
     /// End.
@@ -243,6 +245,7 @@ impl Actor {
                 // The asker may have given up; what was asked is done all the same.
                 let _ = reply.send(answer);
             }
+            Command::SetSpec { spec } => self.change_spec(*spec, now),
             Command::Drained { replica } => {
                 let found = self.slots.keys().copied().find(|index| self.name(*index) == replica);
                 if let Some(index) = found {
@@ -268,6 +271,29 @@ impl Actor {
             }
         }
         true
+    }
+
+    /// Replicas that serve are rotated to the new version by and by; those that don't are started anew at
+    /// once, since the change may be what mends them.
+    fn change_spec(&mut self, spec: ReplicaSpec, now: Moment) {
+        self.spec_hash = spec.hash();
+        self.spec = spec;
+        let indexes: Vec<u32> = self.slots.keys().copied().collect();
+        for index in indexes {
+            let Some(slot) = self.slots.get(&index) else { continue };
+            let never_served = matches!(slot.replica.life(), Life::Starting { .. });
+            if never_served && slot.process.as_ref().is_some_and(|process| self.is_other_version(process)) {
+                self.apply(index, Event::Leave { why: Leave::Replaced, drain: Duration::ZERO }, now);
+            } else {
+                self.apply(index, Event::SpecChanged, now);
+            }
+        }
+    }
+
+    /// Whether a process runs another version than the one wanted. One whose version isn't known any more
+    /// is left alone.
+    fn is_other_version(&self, process: &Process) -> bool {
+        !process.spec_hash.is_empty() && process.spec_hash != self.spec_hash
     }
 
     /// Takes in what a task reports. Reports of an earlier start are dropped here.
@@ -372,7 +398,6 @@ impl Actor {
     }
 
     fn member(&self, index: u32, slot: &Slot, now: Moment) -> Member {
-        let age = slot.process.as_ref().map(|process| now.since(process.began));
         let stage = match slot.replica.life() {
             Life::Waiting { .. } => Stage::Waiting,
             Life::Spawning | Life::Starting { .. } => Stage::Starting,
@@ -391,10 +416,10 @@ impl Actor {
                 Stage::Leaving
             }
         };
-        let outdated = match (self.spec.max_lifetime, age) {
-            (Some(most), Some(age)) => age >= most,
-            _ => false,
-        };
+        let outdated = slot.process.as_ref().is_some_and(|process| {
+            let too_old = self.spec.max_lifetime.is_some_and(|most| now.since(process.began) >= most);
+            too_old || self.is_other_version(process)
+        });
         Member { index, stage, outgoing: slot.outgoing, outdated }
     }
 

@@ -9,7 +9,8 @@
 //! * Shrinking takes first what serves least: what waits to be started again, then sick ones, then
 //!   starting ones, then ready ones; among equals the youngest, since the oldest are the warmest
 //!   (caches, compiled code) and age is bounded by the maximum lifetime anyway.
-//! * Rotation (A29) takes one at a time, and only while all others are ready.
+//! * Rotation, out of age (A29) or to another version, takes one at a time, and only while all others are
+//!   ready. So a version that never gets ready replaces nothing.
 
 /// So many replicas may be started by one round of orders: a bound for the case of a mistyped size, far
 /// above what one machine starts at once.
@@ -41,7 +42,7 @@ pub(crate) struct Member {
     pub(crate) stage: Stage,
     /// It is being rotated out: it serves until its replacement does.
     pub(crate) outgoing: bool,
-    /// It has passed its maximum lifetime.
+    /// It has passed its maximum lifetime, or runs another version than the one wanted.
     pub(crate) outdated: bool,
 }
 

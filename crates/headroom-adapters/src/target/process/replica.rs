@@ -86,6 +86,8 @@ pub(crate) enum Event {
     Drained,
     /// More are wanted again before it was told to stop.
     Recall,
+    /// What it is to run has changed, which may mend what failed.
+    SpecChanged,
 }
 
 /// What is to be done about it.
@@ -176,6 +178,10 @@ impl Replica {
                 (Life::Spawning, vec![Effect::Spawn])
             }
             (Life::Waiting { .. }, Event::Leave { .. }) => (Life::Stopped, vec![]),
+            (Life::Waiting { failed, .. }, Event::SpecChanged) => {
+                self.streak = 0;
+                (Life::Waiting { until: now, failed }, vec![])
+            }
 
             (Life::Spawning, Event::Spawned) => (Life::Starting { since: now, probe: None }, vec![]),
             (Life::Spawning, Event::NotSpawned(fault)) => self.fail(fault, now, spec),
@@ -425,6 +431,15 @@ mod tests {
                 Life::Stopped,
                 vec![],
             ),
+            (
+                "a changed spec is tried at once",
+                Life::Waiting { until: at(99), failed: Some(fault()) },
+                NOW,
+                Event::SpecChanged,
+                Life::Waiting { until: at(10), failed: Some(fault()) },
+                vec![],
+            ),
+            ("and leaves what serves alone", ready(), NOW, Event::SpecChanged, ready(), vec![]),
             (
                 "a started process is starting",
                 Life::Spawning,

@@ -69,8 +69,8 @@ impl ReplicaSpec {
         &self.command
     }
 
-    /// A hash of what makes a running replica this version of the workload: command, environment and
-    /// directory, not the rules of its life. 64 bits in hexadecimal.
+    /// A hash of what makes a running replica this version of the workload: command, environment,
+    /// directory and whether it has a port, not the rules of its life. 64 bits in hexadecimal.
     pub fn hash(&self) -> String {
         let mut hash = Sha256::new();
         // Each part goes in with its length, so that ["a b"] and ["a", "b"] differ.
@@ -85,6 +85,7 @@ impl ReplicaSpec {
             add(name.as_bytes());
             add(value.as_bytes());
         }
+        add(if self.health.probe.needs_port() { b"port" } else { b"none" });
         hex(&hash.finalize()[..8])
     }
 }
@@ -211,6 +212,9 @@ mod tests {
         slower.stop.drain = Duration::ZERO;
         slower.health.probe = Probe::Tcp;
         assert_eq!(one.hash(), slower.hash());
+        let mut worker = one.clone();
+        worker.health.probe = Probe::Alive;
+        assert_ne!(one.hash(), worker.hash());
         let mut other = one.clone();
         other.env.insert("MODE".to_owned(), "fast".to_owned());
         assert_ne!(one.hash(), other.hash());

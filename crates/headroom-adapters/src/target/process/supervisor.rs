@@ -175,6 +175,19 @@ impl ProcessSupervisor {
             .map_err(|desired| SupervisorError::Stale { seen: seen.unwrap_or(desired), desired })
     }
 
+    /// Runs `spec` from now on. Rules of life apply at once; another command, environment or directory is
+    /// rolled out one replica at a time, each ready before the one it replaces is drained. Replicas that
+    /// don't serve are started anew at once.
+    ///
+    /// A supervisor that adopts replicas of another version rolls its own out in the same way.
+    ///
+    /// # Errors
+    /// [`SupervisorError::Ended`] after a shutdown.
+    pub async fn set_spec(&self, spec: ReplicaSpec) -> Result<(), SupervisorError> {
+        let sent = self.commands.send(Command::SetSpec { spec: Box::new(spec) }).await;
+        sent.map_err(|_| self.ended())
+    }
+
     /// Says that the balancer has nothing in flight to this draining replica any more, so that its drain
     /// ends now. Another replica, or one that isn't draining, is left alone.
     pub async fn drained(&self, replica: &str) {

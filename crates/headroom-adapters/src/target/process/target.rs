@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU32;
 use std::path::Path;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use headroom_core::action::Action;
@@ -36,7 +37,6 @@ pub enum SetupError {
 #[derive(Debug, Clone)]
 pub struct ProcessTarget {
     supervisor: ProcessSupervisor,
-    spec: ReplicaSpec,
 }
 
 impl ProcessTarget {
@@ -61,8 +61,16 @@ impl ProcessTarget {
             ports: Ports::Ephemeral,
             seed,
         };
-        let supervisor = ProcessSupervisor::start(spec.clone(), config).await?;
-        Ok(Self { supervisor, spec })
+        let supervisor = ProcessSupervisor::start(spec, config).await?;
+        Ok(Self { supervisor })
+    }
+
+    /// Takes changed settings on, without a request lost: see [`ProcessSupervisor::set_spec`].
+    ///
+    /// # Errors
+    /// If the command is empty, or the target was left.
+    pub async fn reload(&self, settings: &ProcessSettings, policy_dir: &Path) -> Result<(), SetupError> {
+        Ok(self.supervisor.set_spec(spec(settings, policy_dir)?).await?)
     }
 
     /// The supervisor, for what the port doesn't carry: drains that end early, logs, measurements.
@@ -93,7 +101,8 @@ impl Target for ProcessTarget {
     async fn leave(&self, how: Leave) {
         let how = match how {
             Leave::Running => Shutdown::Detach,
-            Leave::Stopped => Shutdown::StopAll { drain: self.spec.stop.drain },
+            // No longer than the spec says.
+            Leave::Stopped => Shutdown::StopAll { drain: Duration::MAX },
         };
         self.supervisor.shutdown(how).await;
     }
