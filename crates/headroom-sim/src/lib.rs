@@ -1,1 +1,4 @@
 //! The simulator.
+pub mod load;
+pub mod rng;
+pub mod world;
