@@ -20,15 +20,16 @@ impl Rng {
     #[must_use]
     pub fn fork(seed: u64, purpose: &str) -> Self {
         // FNV-1a: the purpose is a short text, and the finaliser below spreads it.
-        let hash =
-            purpose.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
+        let hash = purpose
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
         let mut rng = Self(seed ^ hash);
-        rng.next();
+        rng.bits();
         rng
     }
 
     /// The next 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -39,7 +40,7 @@ impl Rng {
     /// Evenly between 0 and 1, 1 excluded.
     #[expect(clippy::cast_precision_loss, reason = "53 bits fit a double")]
     pub fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
+        (self.bits() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
     /// Evenly between `low` and `high`.
@@ -49,7 +50,7 @@ impl Rng {
 
     /// A whole number below `n`; 0 where `n` is 0. The bias is below n / 2^64.
     pub fn below(&mut self, n: u64) -> u64 {
-        u64::try_from((u128::from(self.next()) * u128::from(n)) >> 64).unwrap_or(0)
+        u64::try_from((u128::from(self.bits()) * u128::from(n)) >> 64).unwrap_or(0)
     }
 
     /// Whether something of this probability happens.
@@ -102,20 +103,21 @@ mod tests {
     fn a_seed_gives_the_same_numbers_for_ever() {
         // The reference values of SplitMix64 for seed 1234567.
         let mut rng = Rng::new(1_234_567);
-        assert_eq!(rng.next(), 6_457_827_717_110_365_317);
-        assert_eq!(rng.next(), 3_203_168_211_198_807_973);
+        assert_eq!(rng.bits(), 6_457_827_717_110_365_317);
+        assert_eq!(rng.bits(), 3_203_168_211_198_807_973);
     }
 
     #[test]
     fn purposes_have_streams_of_their_own() {
-        assert_ne!(Rng::fork(1, "a").next(), Rng::fork(1, "b").next());
-        assert_eq!(Rng::fork(1, "a").next(), Rng::fork(1, "a").next());
+        assert_ne!(Rng::fork(1, "a").bits(), Rng::fork(1, "b").bits());
+        assert_eq!(Rng::fork(1, "a").bits(), Rng::fork(1, "a").bits());
     }
 
     #[test]
     fn draws_have_the_mean_they_claim() {
         let mut rng = Rng::new(7);
-        let mut mean = |draw: &mut dyn FnMut(&mut Rng) -> f64| (0..20_000).map(|_| draw(&mut rng)).sum::<f64>() / 2e4;
+        let mut mean =
+            |draw: &mut dyn FnMut(&mut Rng) -> f64| (0..20_000).map(|_| draw(&mut rng)).sum::<f64>() / 2e4;
         for (expected, got) in [
             (0.5, mean(&mut Rng::unit)),
             (3.0, mean(&mut |r| r.poisson(3.0))),

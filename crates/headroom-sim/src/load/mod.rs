@@ -269,7 +269,12 @@ enum Node {
 }
 
 impl Node {
-    fn open(load: &Load, step: Span, rng: &mut Rng, facts: &mut Option<TraceFacts>) -> Result<Self, LoadError> {
+    fn open(
+        load: &Load,
+        step: Span,
+        rng: &mut Rng,
+        facts: &mut Option<TraceFacts>,
+    ) -> Result<Self, LoadError> {
         let amount = |what, v: f64| {
             if v.is_finite() && v >= 0.0 {
                 Ok(v)
@@ -289,7 +294,10 @@ impl Node {
                 amount("wave.low", w.low)?;
                 amount("wave.high", w.high)?;
                 if w.period.is_zero() {
-                    return Err(LoadError::Formula { what: "wave.period", why: "must be longer than nothing" });
+                    return Err(LoadError::Formula {
+                        what: "wave.period",
+                        why: "must be longer than nothing",
+                    });
                 }
                 Self::Wave(*w)
             }
@@ -301,7 +309,10 @@ impl Node {
             Load::Surge(s) => {
                 amount("surge.add", s.add)?;
                 if s.every.is_some_and(Span::is_zero) {
-                    return Err(LoadError::Formula { what: "surge.every", why: "must be longer than nothing" });
+                    return Err(LoadError::Formula {
+                        what: "surge.every",
+                        why: "must be longer than nothing",
+                    });
                 }
                 Self::Surge(*s)
             }
@@ -322,7 +333,7 @@ impl Node {
                 Self::Shifted { left: steps, first: None, inner, back }
             }
             Load::Noisy(n) => Self::Noisy {
-                rng: Rng::new(rng.next()),
+                rng: Rng::new(rng.bits()),
                 wander: amount("noisy.wander", n.wander)?,
                 arrivals: n.arrivals,
                 state: 0.0,
@@ -438,7 +449,8 @@ mod tests {
                 every,
             })
         };
-        let ramp = |over| Load::Ramp(Ramp { from: 1.0, to: 5.0, at: Span::seconds(2), over: Span::seconds(over) });
+        let ramp =
+            |over| Load::Ramp(Ramp { from: 1.0, to: 5.0, at: Span::seconds(2), over: Span::seconds(over) });
         for (load, expected) in [
             (Load::Constant(3.0), vec![3.0, 3.0, 3.0]),
             (ramp(0), vec![1.0, 1.0, 5.0, 5.0]),
@@ -468,7 +480,8 @@ mod tests {
 
     #[test]
     fn noise_keeps_the_mean_and_repeats_with_its_seed() {
-        let noisy = Load::Noisy(Box::new(Noisy { wander: 0.05, arrivals: true, load: Load::Constant(200.0) }));
+        let noisy =
+            Load::Noisy(Box::new(Noisy { wander: 0.05, arrivals: true, load: Load::Constant(200.0) }));
         let a = values(&noisy, 1, 20_000);
         let mean = a.iter().sum::<f64>() / 2e4;
         assert!((mean - 200.0).abs() < 3.0, "{mean}");

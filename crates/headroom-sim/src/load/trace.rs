@@ -50,8 +50,8 @@ impl TraceSource {
     fn open(&self) -> Result<Box<dyn BufRead>, LoadError> {
         Ok(match self {
             Self::File(path) => {
-                let file =
-                    File::open(path).map_err(|why| LoadError::Unreadable { trace: self.name(), why: why.to_string() })?;
+                let file = File::open(path)
+                    .map_err(|why| LoadError::Unreadable { trace: self.name(), why: why.to_string() })?;
                 Box::new(BufReader::with_capacity(1 << 16, file))
             }
             Self::Text { text, .. } => Box::new(BufReader::new(Cursor::new(SharedText(Arc::clone(text))))),
@@ -79,7 +79,9 @@ impl Rows {
     fn open(source: &TraceSource) -> Result<Self, LoadError> {
         let mut rows =
             Self { reader: source.open()?, trace: source.name(), line: Vec::new(), number: 0, last: None };
-        let header = rows.next_line()?.map(|line| String::from_utf8_lossy(line).trim_start_matches('\u{feff}').to_owned());
+        let header = rows
+            .next_line()?
+            .map(|line| String::from_utf8_lossy(line).trim_start_matches('\u{feff}').to_owned());
         match header {
             None => Err(LoadError::Empty { trace: rows.trace }),
             Some(text) if text.replace(' ', "").eq_ignore_ascii_case(HEADER) => Ok(rows),
@@ -120,18 +122,19 @@ impl Rows {
             return Ok(None);
         }
         let text = std::str::from_utf8(&self.line).map_err(|_| self.bad("is not text"))?;
-        let (stamp, value) = text
-            .split_once(',')
-            .ok_or_else(|| self.bad(format!("{text:?} has no comma; a row is a timestamp, a comma and a value")))?;
+        let (stamp, value) = text.split_once(',').ok_or_else(|| {
+            self.bad(format!("{text:?} has no comma; a row is a timestamp, a comma and a value"))
+        })?;
         let at = parse_stamp(stamp.trim()).ok_or_else(|| {
             self.bad(format!("{stamp:?} is no moment; write RFC 3339 (2026-11-21T09:30:00Z) or seconds"))
         })?;
-        let number: f64 = value
-            .trim()
-            .parse()
-            .map_err(|_| self.bad(format!("{value:?} is no number; leave the row out where there is no value")))?;
+        let number: f64 = value.trim().parse().map_err(|_| {
+            self.bad(format!("{value:?} is no number; leave the row out where there is no value"))
+        })?;
         if !number.is_finite() {
-            return Err(self.bad(format!("{value:?} is no amount; leave the row out where there is no value")));
+            return Err(
+                self.bad(format!("{value:?} is no amount; leave the row out where there is no value"))
+            );
         }
         if number < 0.0 {
             return Err(self.bad(format!("{value} is negative; a load is 0 or more")));
@@ -301,7 +304,11 @@ impl TraceStream {
     /// Reads on until `wanted` points are at hand or the trace ends. A point's time is in milliseconds since the
     /// first row.
     #[expect(clippy::cast_precision_loss, reason = "milliseconds within a trace are far below 2^53")]
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "not negative: rows are in order")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "not negative: rows are in order"
+    )]
     fn fill(&mut self, wanted: usize) -> Result<(), LoadError> {
         while self.points.len() < wanted && !self.ended {
             let row = self.rows.next()?;

@@ -70,7 +70,11 @@ impl Model {
     #[must_use]
     pub fn workers(&self) -> u32 {
         let workers = libm::round(self.capacity * self.service_time.as_secs_f64());
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to 1 ..= 10 000")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "clamped to 1 ..= 10 000"
+        )]
         let workers = workers.clamp(1.0, 10_000.0) as u32;
         workers
     }

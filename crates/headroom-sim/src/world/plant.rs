@@ -211,7 +211,8 @@ impl Plant {
                 self.draining.push_back(self.step + self.steps(self.model.drain));
             } else {
                 // The newest: the one asked for last.
-                let newest = (0..self.starting.len()).max_by_key(|&i| (self.starting[i].asked, i)).unwrap_or(0);
+                let newest =
+                    (0..self.starting.len()).max_by_key(|&i| (self.starting[i].asked, i)).unwrap_or(0);
                 self.starting.remove(newest);
             }
         }
@@ -307,7 +308,8 @@ impl Plant {
         last.draining = count(self.draining.len());
         last.violates = load > self.model.usable + 1e-9
             || (last.delay > 0.0
-                && self.queue.quantile(P95, last.busy, last.delay) > self.model.objective.as_secs_f64() + 1e-9);
+                && self.queue.quantile(P95, last.busy, last.delay)
+                    > self.model.objective.as_secs_f64() + 1e-9);
     }
 
     /// A figure of the last step; `None` where there is nothing it could be of.
@@ -394,8 +396,7 @@ mod tests {
 
     #[test]
     fn a_start_takes_its_time_and_a_drain_is_paid_for() {
-        let model =
-            Model { start_up: Span::seconds(3), drain: Span::seconds(2), ..Model::default() };
+        let model = Model { start_up: Span::seconds(3), drain: Span::seconds(2), ..Model::default() };
         let mut p = plant(model, 2);
         p.want(4);
         let seen: Vec<_> = (0..5).map(|_| p.advance(0.0)).map(|s| (s.ready, s.starting)).collect();

@@ -155,7 +155,8 @@ mod tests {
     #[test]
     fn answers_take_longer_the_busier_the_replicas() {
         let queue = Queue::new(&Model::default());
-        let p95: Vec<f64> = [0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 2.0].map(|r| queue.quantile(P95, r, 0.0)).to_vec();
+        let p95: Vec<f64> =
+            [0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 2.0].map(|r| queue.quantile(P95, r, 0.0)).to_vec();
         assert!(p95.windows(2).all(|w| w[0] <= w[1]), "{p95:?}");
         // With five places and 50 ms: 0.15 s idle, 0.42 s at 0.9, 0.5 s at 0.9205.
         assert!((p95[0] - 0.1498).abs() < 1e-3 && (p95[4] - 0.42).abs() < 5e-3, "{p95:?}");

@@ -1,0 +1,170 @@
+//! Simulations from end to end: a policy file, a load, a world.
+
+use std::sync::Arc;
+
+use headroom_core::fleet::{Fleet, FleetDocument};
+use headroom_core::names::WorkloadName;
+use headroom_core::units::{Replicas, Span};
+use headroom_sim::load::{Load, Surge, TraceSource};
+use headroom_sim::{Contender, Loads, Observer, Outcome, SimulateOptions, render_table, run};
+
+fn fleet(replicas: &str, strategies: &str) -> Arc<Fleet> {
+    let text = format!(
+        "apiVersion: headroom.dev/v1alpha1
+kind: Fleet
+metadata: {{ name: shop }}
+spec:
+  workloads:
+    web:
+      target: {{ process: {{ command: [./web] }} }}
+      balancer: {{ listen: \"127.0.0.1:8080\" }}
+      replicas: {replicas}
+      signals:
+        rps: {{ balancer: requestsPerSecond }}
+        p95: {{ balancer: {{ latency: p95 }} }}
+        cpu: {{ process: cpu }}
+      strategies: {strategies}
+"
+    );
+    let document: FleetDocument = serde_saphyr::from_str(&text).expect("the text is a fleet");
+    Arc::new(Fleet::new(document).expect("the fleet has no problems"))
+}
+
+fn tracking() -> Arc<Fleet> {
+    fleet(
+        "{ min: 2, max: 60 }",
+        "[{ targetTracking: { signal: rps, perReplica: 70, scaleInCooldown: 60s } }]",
+    )
+}
+
+fn surge() -> Load {
+    Load::Sum(vec![
+        Load::Constant(300.0),
+        Load::Surge(Surge {
+            add: 1500.0,
+            at: Span::hours(1),
+            rise: Span::seconds(10),
+            hold: Span::minutes(20),
+            fall: Span::minutes(5),
+            every: None,
+        }),
+    ])
+}
+
+fn options() -> SimulateOptions {
+    SimulateOptions { length: Some(Span::hours(3)), ..SimulateOptions::default() }
+}
+
+fn simulate(fleet: &Arc<Fleet>, load: Load, options: &SimulateOptions) -> Outcome {
+    run(fleet, &Loads::from(load), options, &mut ()).expect("the simulation runs")
+}
+
+#[test]
+fn a_surge_is_answered_within_a_start_up() {
+    let outcome = simulate(&tracking(), surge(), &options());
+    let score = outcome.headroom().score;
+    assert_eq!(score.surges, 1);
+    let enough = score.enough_seconds.unwrap();
+    assert!((30.0..50.0).contains(&enough), "rise 10 s, start 30 s: {enough}");
+    assert!(score.reaction_seconds.unwrap() <= 5.0, "{score:?}");
+    assert!(score.violating_seconds < 90.0, "{score:?}");
+    assert!(outcome.decisions.iter().any(|d| d.from < d.to && d.why.contains("rps")));
+    assert!(outcome.decisions.iter().any(|d| d.from > d.to));
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bytes() {
+    let mut options = options();
+    options.model.start_up_spread = Span::seconds(20);
+    let text = |o: &SimulateOptions| serde_json::to_string(&simulate(&tracking(), surge(), o)).unwrap();
+    let first = text(&options);
+    assert_eq!(first, text(&options));
+    options.seed = 2;
+    assert_ne!(first, text(&options), "the spread comes from the seed");
+}
+
+#[test]
+fn the_optimum_costs_least_and_the_peak_fleet_never_violates() {
+    let options = SimulateOptions { against: vec![Contender::Static, Contender::Optimum], ..options() };
+    let outcome = simulate(&tracking(), surge(), &options);
+    let best = outcome.optimum.as_ref().unwrap();
+    let fixed = &outcome.contenders[1];
+    assert_eq!((fixed.name.as_str(), fixed.score.violating_seconds), ("static", 0.0));
+    assert!(best.replica_hours < fixed.score.replica_hours);
+    for contender in &outcome.contenders {
+        assert!(contender.over_bound.unwrap() >= 1.0, "{} is below its bound", contender.name);
+    }
+    let table = render_table(&outcome);
+    assert_eq!(table.lines().count(), 4, "{table}");
+}
+
+#[test]
+fn a_peak_of_so_many_replicas_is_reached() {
+    let text: String = std::iter::once("timestamp,value\n".to_owned())
+        .chain((0..240).map(|i| format!("{},{}\n", i * 60, 5 + (i % 60))))
+        .collect();
+    let trace = Load::Trace(TraceSource::Text { name: "t".into(), text: text.into() });
+    let options = SimulateOptions {
+        peak_replicas: Some(40.0),
+        against: vec![Contender::Static],
+        unscored: 0.5,
+        ..SimulateOptions::default()
+    };
+    let outcome = simulate(&tracking(), trace, &options);
+    assert_eq!(outcome.steps, 4 * 3600);
+    assert_eq!(outcome.headroom().score.seconds, 2.0 * 3600.0);
+    assert_eq!(outcome.charts[0].1.need.iter().max(), Some(&40));
+    let hours = outcome.contenders[1].score.replica_hours;
+    assert!((hours - 80.0).abs() < 1e-9, "forty for two hours: {hours}");
+}
+
+#[test]
+fn impossible_runs_say_why() {
+    let error = |load: Load, change: fn(&mut SimulateOptions)| {
+        let mut o = options();
+        change(&mut o);
+        run(&tracking(), &Loads::from(load), &o, &mut ()).unwrap_err().to_string()
+    };
+    for (error, expected) in [
+        (error(surge(), |o| o.length = None), "has no end"),
+        (error(surge(), |o| o.step = Span::millis(1)), "a step is between"),
+        (error(surge(), |o| o.tick = Some(Span::millis(1500))), "the tick must be"),
+        (error(surge(), |o| o.unscored = 1.0), "less than 1"),
+        (error(surge(), |o| o.model.usable = 0.99), "lower `usable`"),
+        (error(Load::Constant(0.0), |o| o.peak_replicas = Some(40.0)), "0 all the time"),
+        (error(Load::trace_file("no/such.csv"), |_| ()), "can't be read"),
+        (
+            error(surge(), |o| {
+                o.models.insert("db".parse().unwrap(), o.model.clone());
+            }),
+            "no workload called `db`",
+        ),
+    ] {
+        assert!(error.contains(expected), "{error}");
+    }
+    let small = fleet("{ min: 2, max: 5 }", "[{ targetTracking: { signal: rps, perReplica: 70 } }]");
+    let options = SimulateOptions { against: vec![Contender::Static], ..options() };
+    let outcome = simulate(&small, surge(), &options);
+    assert!(outcome.notes[0].contains("needs 20 replicas, but its policy allows 5"), "{:?}", outcome.notes);
+}
+
+#[test]
+fn what_headroom_wants_is_told_as_it_changes() {
+    #[derive(Default)]
+    struct Told(Vec<(f64, u32)>, u64);
+    impl Observer for Told {
+        fn progress(&mut self, done: u64, of: Option<u64>) {
+            assert!(done >= self.1 && of == Some(10_800));
+            self.1 = done;
+        }
+        fn desired(&mut self, workload: &WorkloadName, seconds: f64, desired: Replicas) {
+            assert_eq!(workload.as_str(), "web");
+            self.0.push((seconds, desired.0));
+        }
+    }
+    let mut told = Told::default();
+    run(&tracking(), &Loads::from(surge()), &options(), &mut told).unwrap();
+    assert_eq!(told.0[0], (0.0, 5), "the first minute at 70 %");
+    assert!(told.0.windows(2).all(|w| w[0].0 < w[1].0 && w[0].1 != w[1].1), "{:?}", told.0);
+    assert_eq!(told.1, 10_800);
+}
