@@ -116,6 +116,13 @@ impl Histogram {
         }
     }
 
+    /// As [`Self::subtract`] for what [`Self::filled`] gave.
+    pub(crate) fn subtract_filled(&mut self, filled: &[(usize, u64)]) {
+        for (bucket, count) in filled {
+            self.counts[*bucket] = self.counts[*bucket].saturating_sub(*count);
+        }
+    }
+
     /// The value, in microseconds, that at least the share `q` of all values does not exceed: the upper
     /// end of its bucket, so never too low and at most 3.1 % too high. `None` without values: an
     /// unknown latency is not 0. `q` outside 0 to 1, or NaN, counts as the nearer end.

@@ -8,5 +8,6 @@
 pub mod client;
 pub mod protocol;
 pub(crate) mod queue;
+pub(crate) mod server;
 
 pub use client::{Client, ClientError, Events};
