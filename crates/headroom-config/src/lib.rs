@@ -15,6 +15,8 @@
 
 mod check;
 mod diagnostic;
+mod reference;
+pub mod reload;
 mod say;
 mod schema;
 mod tree;
@@ -28,6 +30,7 @@ use headroom_core::fleet::Fleet;
 use sha2::{Digest as _, Sha256};
 
 pub use diagnostic::{ConfigError, Diagnostic, Place, Severity};
+pub use reference::policy_reference;
 pub use schema::{schema, schema_text};
 
 /// The largest policy file: ten times what a fleet of a thousand workloads takes; beyond, the file is a mistake.
