@@ -172,7 +172,7 @@ impl ConfigError {
         let count = self.more + self.diagnostics.iter().filter(|d| d.severity == Severity::Error).count();
         let errors = if count == 1 { "1 error".to_owned() } else { format!("{count} errors") };
         let style = Style { color };
-        let file = crate::say::brief(&self.file);
+        let file = visible(&self.file);
         out.push_str(&style.bold(&format!("{file}: {errors}")));
         if self.more > 0 {
             let _ = write!(out, ", the first {} of them shown", self.diagnostics.len());
@@ -199,7 +199,7 @@ impl Diagnostic {
             Severity::Warning => style.yellow("warning"),
         };
         let mut out = format!("{word}{}", style.bold(&format!(": {}", self.message)));
-        let file = crate::say::brief(&self.file);
+        let file = visible(&self.file);
         let Some(place) = &self.place else {
             let _ = write!(out, "\n  {} {file}", style.blue("-->"));
             if let Some(help) = &self.help {
@@ -231,6 +231,11 @@ impl Diagnostic {
         }
         out
     }
+}
+
+/// A file's whole name, without what would rewrite the terminal.
+fn visible(name: &str) -> String {
+    name.chars().map(printable).collect()
 }
 
 /// Turns findings into diagnostics: in the order of the text, each once, at most [`MAX_DIAGNOSTICS`].

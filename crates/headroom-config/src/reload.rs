@@ -8,7 +8,7 @@
 //! text, so a touched file is no change. And because events can fail to come (network file systems, a link into
 //! another folder, too few inotify watches), the file is looked at every [`POLL`] as well.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -101,7 +101,7 @@ fn is_change(kind: EventKind) -> bool {
     !matches!(kind, EventKind::Access(access) if access != AccessKind::Close(AccessMode::Write))
 }
 
-fn follow(path: &PathBuf, pokes: &Receiver<()>, mut last: String, mut on_change: impl FnMut(Reloaded)) {
+fn follow(path: &Path, pokes: &Receiver<()>, mut last: String, mut on_change: impl FnMut(Reloaded)) {
     loop {
         match pokes.recv_timeout(POLL) {
             Ok(()) => {

@@ -152,7 +152,7 @@ fn a_word_that_yaml_1_1_reads_otherwise_is_a_warning() {
 fn a_program_gets_what_a_person_reads() {
     let text = GOOD.replace("signal: cpu", "signal: gpu");
     let error = parse("fleet.yaml", &text).unwrap_err();
-    insta::assert_json_snapshot!(error.diagnostics());
+    insta::assert_snapshot!(serde_json::to_string_pretty(error.diagnostics()).unwrap());
 }
 
 #[test]
