@@ -188,6 +188,7 @@ impl Actor {
     /// Runs until it is shut down or its last handle is gone.
     pub(crate) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         loop {
+            self.ground.clock.follow_wall(jiff::Timestamp::now());
             let now = self.ground.clock.now();
             self.pass_time(now);
             for _ in 0..PLAN_ROUNDS {
@@ -230,12 +231,14 @@ impl Actor {
     fn obey(&mut self, command: Command) -> bool {
         let now = self.ground.clock.now();
         match command {
+            // Dropping the reply says that it has ended, which it is about to.
+            Command::SetDesired { .. } if self.is_closing => {}
             Command::SetDesired { to, seen, reply } => {
                 let outdated = seen.is_some_and(|seen| seen != self.desired);
                 let answer = if outdated && to < self.desired {
                     Err(self.desired)
                 } else {
-                    if to != self.desired && !self.is_closing {
+                    if to != self.desired {
                         info!(workload = self.ground.workload, from = self.desired, to, "size set");
                         self.desired = to;
                         self.generation += 1;
@@ -490,6 +493,7 @@ impl Actor {
             return;
         }
         let now = self.ground.clock.now();
+        self.prune_logs(now);
         let intended: Vec<u32> = starts
             .into_iter()
             .filter(|index| match self.intend(*index, now) {
@@ -524,6 +528,22 @@ impl Actor {
         }
     }
 
+    fn prune_logs(&mut self, now: Moment) {
+        let in_use: Vec<PathBuf> =
+            self.slots.values().filter_map(|slot| slot.process.as_ref()?.log.clone()).collect();
+        let logs = self.logs();
+        match logs::prune(&logs, &in_use) {
+            Ok(()) => {}
+            // The first start makes the directory.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            // Old logs cost space, not service.
+            Err(error) => {
+                let text = format!("old logs in {} can't be removed: {error}", logs.display());
+                self.find("logs-unpruned", None, text, now);
+            }
+        }
+    }
+
     fn intend(&mut self, index: u32, now: Moment) -> Result<(), Fault> {
         let unprepared = |what: &str, error: std::io::Error| Fault::Unprepared {
             what: what.to_owned(),
@@ -540,15 +560,7 @@ impl Actor {
         };
         let start = self.next_start;
         self.next_start += 1;
-        let logs = self.logs();
-        let log = logs::path(&logs, &self.name(index), start);
-        let in_use: Vec<PathBuf> =
-            self.slots.values().filter_map(|slot| slot.process.as_ref()?.log.clone()).collect();
-        std::fs::create_dir_all(&logs).map_err(|error| unprepared("making the log directory", error))?;
-        if let Err(error) = logs::prune(&logs, &in_use) {
-            // Old logs cost space, not service.
-            self.find("logs-unpruned", None, format!("old logs can't be removed: {error}"), now);
-        }
+        let log = logs::path(&self.logs(), &self.name(index), start);
         let spec_hash = self.spec_hash.clone();
         if let Some(slot) = self.slots.get_mut(&index) {
             slot.asked = now;
@@ -807,7 +819,7 @@ impl Actor {
                 None => Life::Starting { since: now, probe: None },
             };
             let seed = mix(self.ground.seed ^ u64::from(replica.index));
-            self.tasks.watch_adopted(Which { index: replica.index, start: replica.start }, hold);
+            self.tasks.watch_adopted(Which { index: replica.index, start: replica.start }, id, hold);
             let process = Process {
                 start: replica.start,
                 token: replica.token,

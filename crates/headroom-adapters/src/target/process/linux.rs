@@ -67,6 +67,11 @@ pub(crate) fn identify(pid: u32) -> Option<ProcessId> {
     look(pid).map(|seen| seen.id)
 }
 
+/// Whether a process is there and hasn't ended.
+pub(crate) fn runs(id: ProcessId) -> bool {
+    look(id.pid).is_some_and(|seen| seen.id == id && !seen.ended)
+}
+
 /// Looks at every process.
 pub(crate) fn snapshot() -> io::Result<Snapshot> {
     let mut found = Snapshot::new();
@@ -107,7 +112,9 @@ pub(crate) fn members(
     let mut found: BTreeMap<u32, ProcessId> = BTreeMap::new();
     for seen in snapshot.values().filter(|seen| seen.id.pid != own) {
         let in_group = root_is_there && seen.group == root.pid;
-        if seen.id == root || in_group || known.contains(&seen.id) || (!seen.ended && marked(seen.id.pid)) {
+        // The mark costs a read of the environment, and nothing older than the root can have it from it.
+        let may_be_marked = !seen.ended && seen.id.start >= root.start;
+        if seen.id == root || in_group || known.contains(&seen.id) || (may_be_marked && marked(seen.id.pid)) {
             found.insert(seen.id.pid, seen.id);
         }
     }
@@ -266,5 +273,7 @@ mod tests {
     fn a_process_started_before_now() {
         let me = identify(std::process::id()).unwrap();
         assert!(started(me) <= since_boot().unwrap());
+        assert!(runs(me));
+        assert!(!runs(ProcessId { start: me.start + 1, ..me }));
     }
 }

@@ -26,6 +26,9 @@ const SWEEP_LIMIT: Duration = Duration::from_secs(5);
 const SWEEP_PAUSE: Duration = Duration::from_millis(10);
 const RESPITE_PAUSE: Duration = Duration::from_millis(50);
 
+/// How often a process is asked after that can't be waited for.
+const ASK_PAUSE: Duration = Duration::from_secs(1);
+
 /// Which start of which replica a report is about, so that one of an earlier start is told apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Which {
@@ -153,10 +156,15 @@ impl Tasks {
     }
 
     /// Waits for the end of a process that is no child of this one.
-    pub(crate) fn watch_adopted(&mut self, which: Which, hold: Hold) {
+    pub(crate) fn watch_adopted(&mut self, which: Which, id: ProcessId, hold: Hold) {
         self.report(async move {
-            // An error means that it can't be watched; its sweep finds out whether it lives.
-            let _ = hold.ended().await;
+            if let Err(error) = hold.ended().await {
+                // The kernel won't tell, so it is asked: a replica that serves isn't given up for that.
+                tracing::warn!(pid = id.pid, %error, "an adopted process is watched by asking");
+                while host::runs(id) {
+                    sleep(ASK_PAUSE).await;
+                }
+            }
             Report::Exited { which, exit: Exit::Unknown }
         });
     }
