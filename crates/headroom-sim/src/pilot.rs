@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use headroom_core::action::{Action, ActionRecord};
-use headroom_core::controller::{Controller, Effect, Input, Measured, Notice, Snapshot};
+use headroom_core::controller::{Controller, Effect, Input, Measured, Notice, Settled, Snapshot};
 use headroom_core::decision::{Decision, DecisionId};
 use headroom_core::fleet::Fleet;
 use headroom_core::memory::LOOK_FRESH_FOR;
@@ -372,6 +372,10 @@ fn settled(
     outcome: Result<headroom_core::observation::TargetStatus, String>,
 ) -> Input {
     let decision: DecisionId = action.record().decision.clone();
+    let outcome = match outcome {
+        Ok(status) => Settled::Done(status),
+        Err(error) => Settled::Failed(error),
+    };
     Input::Settled { at, workload: action.workload().clone(), decision, outcome }
 }
 
