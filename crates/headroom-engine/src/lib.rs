@@ -6,3 +6,5 @@
 
 pub mod plan;
 pub mod ports;
+
+pub mod journal;

@@ -1,0 +1,387 @@
+//! What is kept comes back.
+
+use headroom_core::controller::Controller;
+use headroom_core::controller::{Input, Notice};
+use headroom_core::units::{Level, Span, Timestamp};
+use headroom_engine::journal::{
+    ActionOutcome, Batch, DecisionQuery, Journal, Point, Query, READY, Reader, Retention, SeriesQuery,
+};
+
+use crate::world::{START, World, open, open_with, web};
+
+/// A restart is the latest snapshot and the inputs after it, and the controller is as it was.
+#[tokio::test]
+async fn a_restart_continues_where_the_last_input_stood() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut world = World::new();
+    let (journal, opened) = open(dir.path());
+    assert_eq!((opened.last.get(), opened.set_aside), (0, None));
+    assert!(journal.restore().await.unwrap().is_none(), "a new journal remembers nothing");
+    world.fill(&journal, 150).await;
+    journal.close().await.unwrap();
+    drop(journal);
+
+    let (journal, opened) = open(dir.path());
+    assert!(opened.last.get() >= 300 && opened.set_aside.is_none());
+    let (snapshot, inputs) = journal.restore().await.unwrap().unwrap();
+    assert!((60..120).contains(&inputs.len()), "{} inputs since the last full minute", inputs.len());
+    let mut restored = Controller::restore(snapshot).unwrap();
+    for input in inputs {
+        let _ = restored.handle(input);
+    }
+    assert_eq!(restored.snapshot(), world.controller.snapshot());
+}
+
+/// Invariant 2: the same inputs give the same bytes.
+#[tokio::test]
+async fn a_replay_gives_the_recorded_decisions_byte_for_byte() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path());
+    assert!(journal.replay().await.unwrap().is_none(), "an empty journal has nothing to replay");
+    let mut world = World::new();
+    world.fill(&journal, 200).await;
+    let report = journal.replay().await.unwrap().unwrap();
+    assert_eq!(report.difference, None);
+    assert!(report.inputs >= 400 && report.same > 10, "{report:?}");
+    drop(journal);
+}
+
+#[tokio::test]
+async fn any_decision_becomes_a_test_case_that_needs_no_journal() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path());
+    let mut world = World::new();
+    world.fill(&journal, 130).await;
+    let all = journal.decisions(DecisionQuery::default()).await.unwrap();
+    for wanted in all.entries {
+        let case = journal.extract(&wanted.id).await.unwrap().unwrap();
+        let text = serde_json::to_string(&case).unwrap();
+        let case: headroom_engine::journal::TestCase = serde_json::from_str(&text).unwrap();
+        assert_eq!(case.expected, wanted);
+        assert_eq!(case.run().unwrap(), Some(wanted));
+    }
+    assert!(journal.extract(&"web-999999".parse().unwrap()).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn decisions_are_found_by_workload_time_and_kind_page_by_page() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path());
+    let mut world = World::new();
+    let mut made = Vec::new();
+    journal.append(world.first()).await.unwrap();
+    for _ in 0..150 {
+        let batch = world.second();
+        made.extend(batch.decisions.iter().cloned());
+        journal.append(batch).await.unwrap();
+    }
+    made.reverse();
+    let all = |query: DecisionQuery| async { journal.decisions(query).await.unwrap() };
+    assert_eq!(all(DecisionQuery::default()).await.entries, made);
+
+    // Page by page is the same list.
+    let mut paged = Vec::new();
+    let mut query = DecisionQuery { query: Query { limit: 7, ..Query::default() }, only_changes: false };
+    loop {
+        let page = all(query.clone()).await;
+        assert!(page.entries.len() <= 7);
+        paged.extend(page.entries);
+        match page.older {
+            Some(older) => query.query.before = Some(older),
+            None => break,
+        }
+    }
+    assert_eq!(paged, made);
+
+    let changes = all(DecisionQuery { only_changes: true, ..DecisionQuery::default() }).await.entries;
+    let expected: Vec<_> = made.iter().filter(|d| d.from != d.to).cloned().collect();
+    assert!(!changes.is_empty() && changes.len() < made.len());
+    assert_eq!(changes, expected);
+
+    let (since, until) = (START.plus(Span::seconds(40)), START.plus(Span::seconds(90)));
+    let query = Query { workload: Some(web()), since: Some(since), until: Some(until), ..Query::default() };
+    let between = all(DecisionQuery { query: query.clone(), only_changes: false }).await.entries;
+    let expected: Vec<_> = made.iter().filter(|d| since <= d.at && d.at < until).cloned().collect();
+    assert_eq!(between, expected);
+    let other = Query { workload: Some("db".parse().unwrap()), ..query };
+    assert!(all(DecisionQuery { query: other, only_changes: false }).await.entries.is_empty());
+
+    let one = &made[made.len() / 2];
+    assert_eq!(journal.decision(&one.id).await.unwrap().as_ref(), Some(one));
+    assert_eq!(journal.decision(&"web-0".parse().unwrap()).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn an_action_is_listed_with_how_it_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path());
+    let mut world = World::new();
+    journal.append(world.first()).await.unwrap();
+    let (mut actions_made, mut open_actions) = (0, 0);
+    for second in 0..200 {
+        let mut batch = world.second();
+        actions_made += batch.actions.len();
+        if actions_made > 1 {
+            // The end of all but the first is not known yet.
+            open_actions += batch.actions.len();
+            batch.inputs.retain(|i| !matches!(i, Input::Settled { .. }));
+        }
+        batch.notices.push(Notice {
+            at: batch.at,
+            workload: web(),
+            code: "test".to_owned(),
+            message: format!("second {second}"),
+        });
+        journal.append(batch).await.unwrap();
+    }
+    let actions = journal.actions(Query { workload: Some(web()), ..Query::default() }).await.unwrap().entries;
+    assert!(open_actions > 0 && actions.len() > open_actions);
+    for (n, entry) in actions.iter().enumerate() {
+        match &entry.end {
+            None => assert!(n < open_actions),
+            Some(end) => {
+                assert_eq!(end.outcome, ActionOutcome::Done);
+                assert_eq!(end.at, entry.action.at);
+            }
+        }
+    }
+    let notices = journal.notices(Query { limit: 3, ..Query::default() }).await.unwrap();
+    assert_eq!(notices.entries[0].message, "second 199");
+    assert!(notices.entries.len() == 3 && notices.older.is_some());
+}
+
+fn series(name: &str, since: u64, until: u64, max_points: usize) -> SeriesQuery {
+    SeriesQuery {
+        workload: web(),
+        series: name.to_owned(),
+        since: START.plus(Span::seconds(since)),
+        until: START.plus(Span::seconds(until)),
+        max_points,
+    }
+}
+
+async fn rps(journal: &Journal, at: u64, value: f64) {
+    let point = Point {
+        workload: web(),
+        series: "rps".to_owned(),
+        at: START.plus(Span::millis(at)),
+        value: Level::new(value).unwrap(),
+    };
+    let batch = Batch { points: vec![point], ..Batch::new(START.plus(Span::millis(at))) };
+    journal.append(batch).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_point_is_exact_in_every_resolution_and_a_gap_has_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path());
+    let mut world = World::new();
+    journal.append(world.first()).await.unwrap();
+    // The journal's present is its last input.
+    let tick = Input::Tick { at: START.plus(Span::seconds(120)) };
+    for (at, value) in [(0, 4.0), (100, 1.0), (900, 7.0), (3_000, 0.0), (59_999, 2.0), (60_000, 5.0)] {
+        rps(&journal, at, value).await;
+    }
+    let mut batch = Batch::new(START);
+    world.handle(&mut batch, tick);
+    journal.append(batch).await.unwrap();
+
+    let fine = journal.series(series("rps", 0, 10, 600)).await.unwrap();
+    assert_eq!(fine.resolution, Span::seconds(1));
+    let told: Vec<_> = fine
+        .points
+        .iter()
+        .map(|p| (p.at.since(START).as_millis(), p.min, p.mean, p.max, p.last, p.count))
+        .collect();
+    assert_eq!(told, [(0, 1.0, 4.0, 7.0, 7.0, 3), (3_000, 0.0, 0.0, 0.0, 0.0, 1)]);
+
+    let coarse = journal.series(series("rps", 0, 120, 4)).await.unwrap();
+    assert_eq!(coarse.resolution, Span::minutes(1));
+    let told: Vec<_> = coarse.points.iter().map(|p| (p.min, p.mean, p.max, p.last, p.count)).collect();
+    assert_eq!(told, [(0.0, 14.0 / 5.0, 7.0, 2.0, 5), (5.0, 5.0, 5.0, 5.0, 1)]);
+    assert!(journal.series(series("unheard-of", 0, 10, 0)).await.unwrap().points.is_empty());
+    assert!(journal.series(series("rps", 10, 0, 0)).await.unwrap().points.is_empty());
+}
+
+#[tokio::test]
+async fn counts_of_replicas_are_a_series_too_and_all_is_there_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path());
+    let mut world = World::new();
+    world.fill(&journal, 30).await;
+    let ready = journal.series(series(READY, 1, 31, 600)).await.unwrap();
+    assert_eq!(ready.points.len(), 30, "what was acknowledged is in the answer");
+    assert_eq!(ready.points[0].min, 2.0);
+    let names = journal.series_names(&web()).await.unwrap();
+    let counts = ["draining", "failed", "ready", "starting", "wanted"].map(|n| format!("replicas.{n}"));
+    assert_eq!(names[..5], counts);
+    assert_eq!(names[5..], ["rps"]);
+}
+
+/// However long the range, the answer is bounded and its points are of one length.
+#[tokio::test]
+async fn a_long_range_is_sampled_down_to_the_points_that_were_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path());
+    let mut world = World::new();
+    world.fill(&journal, 1_300).await;
+    for (range, max) in [(60, 600), (600, 600), (1_300, 600), (1_300, 100), (1_300, 2), (900_000, 600)] {
+        let answer = journal.series(series("rps", 0, range, max)).await.unwrap();
+        assert!(answer.points.len() <= max, "{range} s in {max}: {} points", answer.points.len());
+        assert!(!answer.points.is_empty());
+        let ms = i64::try_from(answer.resolution.as_millis()).unwrap();
+        assert!(answer.points.iter().all(|p| p.at.as_millis() % ms == 0));
+        let counted: u64 = answer.points.iter().map(|p| p.count).sum();
+        assert!(counted >= range.min(1_300) - 1, "{range} s in {max}: {counted} samples");
+    }
+    let answer = journal.series(series("rps", 0, 1_300, 600)).await.unwrap();
+    assert_eq!(answer.resolution, Span::seconds(3), "1300 s in 600 points");
+    let whole = SeriesQuery {
+        since: Timestamp::from_millis(i64::MIN),
+        until: Timestamp::from_millis(i64::MAX),
+        ..series("rps", 0, 0, 0)
+    };
+    assert!(!journal.series(whole).await.unwrap().points.is_empty());
+}
+
+/// A reader beside a running controller, as `headroom history` has it.
+#[tokio::test]
+async fn a_reader_needs_no_lock() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(Reader::open(dir.path()).is_err_and(|e| e.to_string().contains("--data-dir")));
+    let (journal, _) = open(dir.path());
+    World::new().fill(&journal, 20).await;
+    let reader = Reader::open(dir.path()).unwrap();
+    assert_eq!(
+        reader.decisions(DecisionQuery::default()).await.unwrap(),
+        journal.decisions(DecisionQuery::default()).await.unwrap()
+    );
+    assert_eq!(reader.last().await.unwrap(), journal.last().await.unwrap());
+    journal.close().await.unwrap();
+    assert!(!reader.series(series("rps", 0, 60, 0)).await.unwrap().points.is_empty());
+    assert!(journal.append(Batch::new(START)).await.is_err_and(|e| e.to_string().contains("closed")));
+}
+
+/// Order is the sequence number: an hour back on the clock mixes nothing up.
+#[tokio::test]
+async fn a_clock_set_back_an_hour_changes_no_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path());
+    let mut world = World::new();
+    world.fill(&journal, 90).await;
+    world.at = world.at.minus(Span::hours(1));
+    world.fill(&journal, 100).await;
+    let report = journal.replay().await.unwrap().unwrap();
+    assert_eq!(report.difference, None);
+    let (snapshot, inputs) = journal.restore().await.unwrap().unwrap();
+    let mut restored = Controller::restore(snapshot).unwrap();
+    for input in inputs {
+        let _ = restored.handle(input);
+    }
+    assert_eq!(restored.snapshot(), world.controller.snapshot());
+    let newest = journal.decisions(DecisionQuery::default()).await.unwrap().entries;
+    assert!(newest[0].at < newest[newest.len() - 1].at, "newest first means last written first");
+}
+
+/// Retention in small steps: after long enough, what is left is what was asked for, and a restart still works.
+#[tokio::test]
+async fn the_past_is_let_go_of_but_never_what_a_restart_needs() {
+    let dir = tempfile::tempdir().unwrap();
+    let retention = Retention {
+        inputs: Span::minutes(5),
+        seconds: Span::minutes(5),
+        ten_seconds: Span::minutes(10),
+        minutes: Span::minutes(20),
+        repeats: Span::minutes(5),
+        quiet: Span::minutes(10),
+        acting: Span::minutes(20),
+        ..Retention::default()
+    };
+    let (journal, _) = open_with(dir.path(), retention.clone());
+    let mut world = World::new();
+    // Housekeeping comes once a second of real time, and on the first batch after a start: so start often.
+    world.fill(&journal, 600).await;
+    let mut journal = journal;
+    for _ in 0..60 {
+        journal.close().await.unwrap();
+        drop(journal);
+        journal = open_with(dir.path(), retention.clone()).0;
+        world.fill(&journal, 30).await;
+    }
+    let db = rusqlite::Connection::open(dir.path().join("journal.db")).unwrap();
+    let one = |sql: &str| db.query_row(sql, [], |r| r.get::<_, i64>(0)).unwrap();
+    let now = world.at.as_millis();
+    let age = |sql: &str| Span::millis((now - one(sql)).unsigned_abs());
+    // Each may lag by one step, which here is 30 s, and inputs by a snapshot more.
+    let lag = Span::minutes(2);
+    assert!(age("SELECT min(bucket) * 1000 FROM point_1s") <= retention.seconds.plus(lag));
+    assert!(age("SELECT min(bucket) * 10000 FROM point_10s") <= retention.ten_seconds.plus(lag));
+    assert!(age("SELECT min(bucket) * 60000 FROM point_1m") <= retention.minutes.plus(lag));
+    assert!(one("SELECT count(*) FROM point_1h") > 0);
+    for (class, kept) in [(0, retention.repeats), (1, retention.quiet), (2, retention.acting)] {
+        let oldest = db
+            .query_row("SELECT min(at) FROM decision WHERE class = ?1", [class], |r| {
+                r.get::<_, Option<i64>>(0)
+            })
+            .unwrap();
+        if let Some(oldest) = oldest {
+            // Those whose inputs are kept stay for the replay.
+            let kept = kept.max(retention.inputs.plus(Span::minutes(12)));
+            assert!(Span::millis((now - oldest).unsigned_abs()) <= kept.plus(lag), "class {class}");
+        }
+    }
+    assert_eq!(one("SELECT count(*) FROM decision"), one("SELECT count(*) FROM decision_body"));
+    let first_snapshot = one("SELECT min(seq) FROM snapshot");
+    assert_eq!(one("SELECT min(seq) FROM input"), first_snapshot + 1, "inputs begin at a snapshot");
+    // The first snapshot is the last one older than what is kept; they stand ten minutes apart at the most.
+    assert!(age("SELECT min(at) FROM input") <= retention.inputs.plus(Span::minutes(12)));
+    assert!(age("SELECT min(at) FROM input") >= retention.inputs);
+    let report = journal.replay().await.unwrap().unwrap();
+    assert_eq!(report.difference, None);
+    assert!(report.same > 0);
+    let (snapshot, inputs) = journal.restore().await.unwrap().unwrap();
+    let mut restored = Controller::restore(snapshot).unwrap();
+    for input in inputs {
+        let _ = restored.handle(input);
+    }
+    assert_eq!(restored.snapshot(), world.controller.snapshot());
+}
+
+/// Too many bytes cut the inputs before their time, but two snapshots and what follows them stay.
+#[tokio::test]
+async fn inputs_are_bounded_by_bytes_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let retention = Retention { input_bytes: 0, ..Retention::default() };
+    let mut world = World::new();
+    for _ in 0..12 {
+        let (journal, _) = open_with(dir.path(), retention.clone());
+        world.fill(&journal, 60).await;
+        journal.close().await.unwrap();
+    }
+    let db = rusqlite::Connection::open(dir.path().join("journal.db")).unwrap();
+    let one = |sql: &str| db.query_row(sql, [], |r| r.get::<_, i64>(0)).unwrap();
+    assert!(one("SELECT count(*) FROM snapshot") <= 3);
+    let second_latest = one("SELECT seq FROM snapshot ORDER BY seq DESC LIMIT 1 OFFSET 1");
+    assert!(one("SELECT min(seq) FROM input") <= second_latest + 1);
+    assert!(one("SELECT min(seq) FROM input") > 500, "most of the first ten minutes are gone");
+}
+
+/// The latest snapshot can't be read: the one before it can, with the inputs after it.
+#[tokio::test]
+async fn an_unreadable_snapshot_is_passed_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path());
+    let mut world = World::new();
+    world.fill(&journal, 130).await;
+    let db = rusqlite::Connection::open(dir.path().join("journal.db")).unwrap();
+    db.execute("UPDATE snapshot SET body = '{}' WHERE seq = (SELECT max(seq) FROM snapshot)", []).unwrap();
+    let (snapshot, inputs) = journal.restore().await.unwrap().unwrap();
+    let mut restored = Controller::restore(snapshot).unwrap();
+    for input in inputs {
+        let _ = restored.handle(input);
+    }
+    assert_eq!(restored.snapshot(), world.controller.snapshot());
+    db.execute("UPDATE snapshot SET body = '{}'", []).unwrap();
+    let error = journal.restore().await.unwrap_err().to_string();
+    assert!(error.contains("snapshot") && error.contains("another version"), "{error}");
+}
