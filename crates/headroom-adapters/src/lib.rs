@@ -2,4 +2,6 @@
 //!
 //! The heavy clients live here and nowhere else, so that the core stays pure and quick to test.
 
+pub mod balancer;
+pub mod source;
 pub mod target;

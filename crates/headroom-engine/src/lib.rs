@@ -4,6 +4,8 @@
 //! is done, and carries out its effects with deadlines. IO runs in tasks beside the loop and reports back as
 //! inputs; nothing but the loop touches the controller.
 
+pub mod driver;
+pub mod handle;
 pub mod journal;
 pub mod plan;
 pub mod ports;

@@ -89,7 +89,10 @@ impl Target for ProcessTarget {
         if action.is_stale(Timestamp::from(jiff::Timestamp::now())) {
             return Err(TargetError::Stale { until: action.record().valid_until.to_string() });
         }
-        let done = self.supervisor.set_desired(action.to().0, Some(action.saw().0)).await;
+        // Growing is safe whatever is there meanwhile, and a larger growth may overtake a smaller one; shrinking
+        // is right only from the count it was decided on.
+        let seen = (action.to() < action.saw()).then_some(action.saw().0);
+        let done = self.supervisor.set_desired(action.to().0, seen).await;
         done.map_err(|error| TargetError::Failed(error.to_string()))?;
         self.look().await
     }

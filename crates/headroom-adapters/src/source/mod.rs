@@ -1,0 +1,4 @@
+//! Sources: what signals are read from, one file each.
+
+pub mod channel;
+pub mod process;

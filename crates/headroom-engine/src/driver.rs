@@ -1,0 +1,661 @@
+//! The loop: time, samples and looks in; records and actions out.
+//!
+//! One task owns the controller. Whatever happened since the last round is handled as one batch: each input goes
+//! through the controller, then inputs and decisions are committed to the journal in one transaction, and only
+//! then is anything done. So a crash at any moment loses nothing that was acted upon, and a restart replays to
+//! the same memory. IO (looks, actions, sources) runs in tasks with deadlines and comes back as inputs.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use headroom_core::action::Action;
+use headroom_core::controller::{Controller, Effect, Input, Notice, Override, Settled, Snapshot, decide};
+use headroom_core::decision::By;
+use headroom_core::fleet::Fleet;
+use headroom_core::memory::{AppliedPlan, Memory};
+use headroom_core::names::WorkloadName;
+use headroom_core::observation::TargetStatus;
+use headroom_core::units::{Span, Timestamp};
+use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
+
+use crate::handle::{EVENT_BACKLOG, EngineHandle, Event, HandleError, Overview, StartUpView, WorkloadView};
+use crate::journal::{Batch, Journal, JournalError};
+use crate::plan::{self, Plan, PlanEntry};
+use crate::ports::{Leave, News, Source, Target, TargetError};
+
+/// Messages that may wait for the loop. A source that finds the queue full waits; it loses nothing.
+const QUEUE: usize = 1024;
+/// Messages handled in one round at the most, so that a flood can't keep a round from being written down.
+const BATCH: usize = 256;
+/// How often every workload is looked over (A35: 60 s; a second here). Samples and pokes are handled at once.
+const TICK: Duration = Duration::from_secs(1);
+/// How long a look may take.
+const LOOK_DEADLINE: Duration = Duration::from_secs(5);
+/// How long an action may take to be accepted.
+const ACT_DEADLINE: Duration = Duration::from_secs(30);
+/// A status that did not change is written down again this often: half of what the controller believes it for.
+const STATUS_REPEAT: Span = Span::seconds(5);
+/// The memory is written down whole about this often; a restart replays what came after.
+const SNAPSHOT_EVERY: Span = Span::seconds(60);
+/// Batches that may wait for a full disk: some minutes of ten a second. Beyond, charts get a gap and the memory as
+/// it is then is written down whole.
+const UNWRITTEN: usize = 4096;
+/// Notices shown on the overview.
+const NOTICES: usize = 50;
+
+/// The targets of a fleet's workloads.
+pub type Targets = BTreeMap<WorkloadName, Arc<dyn Target>>;
+
+/// A question or an order to the loop.
+pub enum Message {
+    /// News from a source.
+    News(News),
+    /// The result of a look.
+    Looked(WorkloadName, Result<TargetStatus, TargetError>),
+    /// The result of an action.
+    Settled(Box<Action>, Result<TargetStatus, TargetError>),
+    /// An action that was only said.
+    Advised(Box<Action>),
+    /// See [`EngineHandle::overview`].
+    Overview(oneshot::Sender<Overview>),
+    /// See [`EngineHandle::workload`].
+    Workload(WorkloadName, oneshot::Sender<Option<WorkloadView>>),
+    /// See [`EngineHandle::fleet`].
+    Fleet(oneshot::Sender<Arc<Fleet>>),
+    /// See [`EngineHandle::say`].
+    Say {
+        /// About which workload.
+        workload: WorkloadName,
+        /// What.
+        word: Override,
+        /// Whether it is in force.
+        answer: oneshot::Sender<Result<(), HandleError>>,
+    },
+    /// See [`EngineHandle::plan`].
+    Plan {
+        /// Another policy than the one in force.
+        fleet: Option<Arc<Fleet>>,
+        /// The plan.
+        answer: oneshot::Sender<Plan>,
+    },
+    /// See [`EngineHandle::apply`].
+    Apply {
+        /// The plan.
+        plan: Box<Plan>,
+        /// Who applies it.
+        by: String,
+        /// Whether it is done.
+        answer: oneshot::Sender<Result<(), HandleError>>,
+    },
+    /// See [`EngineHandle::change_fleet`].
+    ChangeFleet {
+        /// The policy.
+        fleet: Box<Fleet>,
+        /// Its targets.
+        targets: Targets,
+        /// Whether it is in force.
+        answer: oneshot::Sender<Result<(), HandleError>>,
+    },
+    /// See [`EngineHandle::listening`].
+    Listening(BTreeMap<WorkloadName, String>),
+    /// See [`EngineHandle::stop`].
+    Stop,
+}
+
+/// How an engine is started.
+pub struct Start {
+    /// The policy.
+    pub fleet: Fleet,
+    /// Where everything is written down.
+    pub journal: Journal,
+    /// What changes the workloads.
+    pub targets: Targets,
+    /// Whether decisions are only said, not done.
+    pub advise: bool,
+}
+
+/// An engine's task, to be waited for after [`EngineHandle::stop`].
+pub type EngineTask = JoinHandle<()>;
+
+/// Starts the loop where the journal left off.
+///
+/// # Errors
+/// Where the journal can't be read or written.
+pub async fn start(start: Start) -> Result<(EngineHandle, EngineTask), JournalError> {
+    let Start { fleet, journal, targets, advise } = start;
+    let restored = journal.restore().await?;
+    let at = now();
+    let mut controller = match restored {
+        Some((snapshot, inputs)) => {
+            restore(snapshot, inputs).unwrap_or_else(|| Controller::new(Arc::new(fleet.clone())))
+        }
+        None => Controller::new(Arc::new(fleet.clone())),
+    };
+    let first = vec![Input::FleetChanged { at, fleet: fleet.document() }, Input::Restarted { at }];
+    for input in &first {
+        // The effects of coming back are looks, which the loop makes anyway.
+        let _ = controller.handle(input.clone());
+    }
+    let batch = Batch { inputs: first, snapshot: Some(controller.snapshot()), ..Batch::new(at) };
+    journal.append(batch).await?;
+    let (messages, inbox) = mpsc::channel(QUEUE);
+    let (events, _) = broadcast::channel(EVENT_BACKLOG);
+    let handle =
+        EngineHandle { messages: messages.clone(), events: events.clone(), journal: journal.clone() };
+    let driver = Driver {
+        controller,
+        journal,
+        targets: BTreeMap::new(),
+        pokes: Vec::new(),
+        shown: BTreeMap::new(),
+        listening: BTreeMap::new(),
+        notices: VecDeque::new(),
+        messages,
+        events,
+        advise,
+        started_at: at,
+        snapshot_at: at,
+        unwritten: VecDeque::new(),
+    };
+    let task = tokio::spawn(driver.run(targets, inbox));
+    Ok((handle, task))
+}
+
+/// A controller with the memory that the journal holds: the last snapshot and every input after it.
+#[must_use]
+pub fn restore(snapshot: Snapshot, inputs: Vec<Input>) -> Option<Controller> {
+    let mut controller = Controller::restore(snapshot).ok()?;
+    for input in inputs {
+        // Done before; only the memory counts.
+        let _ = controller.handle(input);
+    }
+    Some(controller)
+}
+
+/// Feeds a source's news to the engine until either ends.
+pub fn feed(handle: &EngineHandle, mut source: Box<dyn Source>) -> JoinHandle<()> {
+    let messages = handle.messages.clone();
+    tokio::spawn(async move {
+        while let Some(news) = source.next().await {
+            if messages.send(Message::News(news)).await.is_err() {
+                return;
+            }
+        }
+        tracing::info!(source = source.name(), "the source has ended");
+    })
+}
+
+/// The present. The only clock of the engine.
+#[must_use]
+pub fn now() -> Timestamp {
+    jiff::Timestamp::now().into()
+}
+
+struct Driver {
+    controller: Controller,
+    journal: Journal,
+    targets: Targets,
+    pokes: Vec<JoinHandle<()>>,
+    /// What was last written down of each target, and when.
+    shown: BTreeMap<WorkloadName, (Timestamp, Result<TargetStatus, String>)>,
+    listening: BTreeMap<WorkloadName, String>,
+    notices: VecDeque<Notice>,
+    messages: mpsc::Sender<Message>,
+    events: broadcast::Sender<Event>,
+    advise: bool,
+    started_at: Timestamp,
+    snapshot_at: Timestamp,
+    /// What a full disk kept from being written down, oldest first; tried again with the next round.
+    unwritten: VecDeque<Arc<Batch>>,
+}
+
+/// One round's inputs on their way through the controller.
+struct Round {
+    batch: Batch,
+    effects: Vec<Effect>,
+    answers: Vec<oneshot::Sender<Result<(), HandleError>>>,
+    /// Workloads whose view changed.
+    changed: Vec<WorkloadName>,
+    fleet_changed: bool,
+}
+
+impl Round {
+    fn begin() -> Self {
+        Self {
+            batch: Batch::new(now()),
+            effects: Vec::new(),
+            answers: Vec::new(),
+            changed: Vec::new(),
+            fleet_changed: false,
+        }
+    }
+}
+
+impl Driver {
+    async fn run(mut self, targets: Targets, mut inbox: mpsc::Receiver<Message>) {
+        self.retarget(targets);
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut messages = Vec::with_capacity(BATCH);
+        let mut stopping = false;
+        while !stopping {
+            let mut round = Round::begin();
+            tokio::select! {
+                received = inbox.recv_many(&mut messages, BATCH) => {
+                    if received == 0 {
+                        return;
+                    }
+                }
+                _ = tick.tick() => {
+                    self.look_at_all();
+                    self.input(Input::Tick { at: now() }, &mut round);
+                }
+            }
+            for message in messages.drain(..) {
+                stopping |= self.message(message, &mut round);
+            }
+            self.finish(round).await;
+        }
+        for poke in self.pokes {
+            poke.abort();
+        }
+    }
+
+    /// Handles one message; true if it was the last.
+    fn message(&mut self, message: Message, round: &mut Round) -> bool {
+        let at = now();
+        match message {
+            Message::News(News::Samples(samples)) => self.input(Input::Sampled { at, samples }, round),
+            Message::News(News::Waiting { workload, requests }) => {
+                self.input(Input::Waiting { at, workload, requests }, round);
+            }
+            Message::Looked(workload, status) => self.looked(at, &workload, status, round),
+            Message::Settled(action, outcome) => {
+                let record = action.record();
+                let (workload, decision) = (action.workload().clone(), record.decision.clone());
+                round.changed.push(workload.clone());
+                let outcome = match outcome {
+                    Ok(status) => Settled::Done(without_usage(status)),
+                    Err(error) => Settled::Failed(error.to_string()),
+                };
+                self.input(Input::Settled { at, workload, decision, outcome }, round);
+            }
+            Message::Advised(action) => {
+                let (workload, decision) = (action.workload().clone(), action.record().decision.clone());
+                self.input(Input::Settled { at, workload, decision, outcome: Settled::Advised }, round);
+            }
+            // Whoever asked may have gone meanwhile; then nobody misses the answer.
+            Message::Overview(answer) => drop(answer.send(self.overview(at))),
+            Message::Workload(name, answer) => drop(answer.send(self.view(&name, at))),
+            Message::Fleet(answer) => drop(answer.send(Arc::clone(self.controller.fleet()))),
+            Message::Say { workload, word, answer } => {
+                if self.controller.fleet().workload(&workload).is_none() {
+                    let _ = answer.send(Err(HandleError::NoSuchWorkload(workload)));
+                } else {
+                    round.changed.push(workload.clone());
+                    self.input(Input::Overridden { at, workload, word }, round);
+                    round.answers.push(answer);
+                }
+            }
+            Message::Plan { fleet, answer } => drop(answer.send(self.plan(fleet.as_deref(), at))),
+            Message::Apply { plan, by, answer } => self.apply(&plan, &by, at, answer, round),
+            Message::ChangeFleet { fleet, targets, answer } => {
+                self.input(Input::FleetChanged { at, fleet: fleet.document() }, round);
+                self.retarget(targets);
+                round.fleet_changed = true;
+                round.answers.push(answer);
+            }
+            Message::Listening(addresses) => self.listening = addresses,
+            Message::Stop => return true,
+        }
+        false
+    }
+
+    fn input(&mut self, input: Input, round: &mut Round) {
+        round.effects.extend(self.controller.handle(input.clone()));
+        round.batch.inputs.push(input);
+    }
+
+    /// Takes in a look, unless it shows what is known and was written down a moment ago.
+    fn looked(
+        &mut self,
+        at: Timestamp,
+        workload: &WorkloadName,
+        status: Result<TargetStatus, TargetError>,
+        round: &mut Round,
+    ) {
+        let status = status.map(without_usage).map_err(|e| e.to_string());
+        let known = self.shown.get(workload);
+        let same = known.is_some_and(|(_, shown)| *shown == status);
+        if same && known.is_some_and(|(then, _)| at.since(*then).max(then.since(at)) < STATUS_REPEAT) {
+            return;
+        }
+        if !same {
+            round.changed.push(workload.clone());
+        }
+        self.shown.insert(workload.clone(), (at, status.clone()));
+        self.input(Input::Looked { at, workload: workload.clone(), status }, round);
+        if !same {
+            // A replica became ready or died: what was seen decides at once, not at the next tick.
+            self.input(Input::Tick { at }, round);
+        }
+    }
+
+    fn apply(
+        &mut self,
+        plan: &Plan,
+        by: &str,
+        at: Timestamp,
+        answer: oneshot::Sender<Result<(), HandleError>>,
+        round: &mut Round,
+    ) {
+        if let Err(why) = self.may_apply(plan, at) {
+            let _ = answer.send(Err(HandleError::PlanRefused(why)));
+            return;
+        }
+        for entry in plan.workloads.iter().filter(|e| e.to != e.saw) {
+            let word = Override::Apply(AppliedPlan {
+                saw: entry.saw,
+                to: entry.to,
+                by: by.to_owned(),
+                until: at.plus(headroom_core::action::VALID_FOR),
+            });
+            self.input(Input::Overridden { at, workload: entry.workload.clone(), word }, round);
+        }
+        round.answers.push(answer);
+    }
+
+    /// Why a plan can't be applied now.
+    fn may_apply(&self, plan: &Plan, at: Timestamp) -> Result<(), String> {
+        if plan.version != 1 {
+            return Err(format!("this is a plan of version {}, and only version 1 is known", plan.version));
+        }
+        if plan.fleet != *self.controller.fleet().name() {
+            return Err(format!(
+                "the plan is for the fleet `{}`, and this is `{}`",
+                plan.fleet,
+                self.controller.fleet().name()
+            ));
+        }
+        if at > plan.valid_until {
+            return Err(format!("the plan was valid until {}; make a new one", plan.valid_until));
+        }
+        for entry in &plan.workloads {
+            let name = &entry.workload;
+            let present = self
+                .controller
+                .memory(name)
+                .ok_or_else(|| {
+                    format!("the plan names the workload `{name}`, which this fleet does not have")
+                })?
+                .latest()
+                .map(|latest| latest.to);
+            if present != Some(entry.saw) {
+                let present = present.map_or_else(|| "unknown".to_owned(), |count| count.to_string());
+                return Err(format!(
+                    "the world has moved: the plan saw `{name}` at {}, and it is at {present}; make a new plan",
+                    entry.saw
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the round down, then does what it asks for.
+    async fn finish(&mut self, mut round: Round) {
+        let mut actions = Vec::new();
+        let mut looks = Vec::new();
+        for effect in round.effects.drain(..) {
+            match effect {
+                Effect::Record(decision) => {
+                    // In advise mode only what a person applied is done.
+                    let _ = self.events.send(Event::Decided(Arc::new((*decision).clone())));
+                    round.batch.decisions.push(*decision);
+                }
+                Effect::Act(action) => actions.push(action),
+                Effect::Look(workload) => looks.push(workload),
+                Effect::Notify(notice) => round.batch.notices.push(notice),
+            }
+        }
+        let by_person = |action: &Action, batch: &Batch| {
+            let decision = batch.decisions.iter().find(|d| d.id == action.record().decision);
+            decision.is_some_and(|d| d.steps.iter().any(|s| s.by == By::Person))
+        };
+        let (doing, advised): (Vec<_>, Vec<_>) =
+            actions.into_iter().partition(|action| !self.advise || by_person(action, &round.batch));
+        round.batch.actions.extend(doing.iter().map(|action| action.record().clone()));
+        self.note(&round.batch.notices);
+        let at = now();
+        let pause = Span::millis(SNAPSHOT_EVERY.as_millis().max(50 * self.targets.len() as u64));
+        if at.since(self.snapshot_at).max(self.snapshot_at.since(at)) >= pause
+            && !round.batch.inputs.is_empty()
+        {
+            round.batch.snapshot = Some(self.controller.snapshot());
+            self.snapshot_at = at;
+        }
+        let written = self.write(round.batch).await;
+        for answer in round.answers {
+            let _ = answer.send(written.clone().map_err(HandleError::Journal));
+        }
+        match written {
+            Ok(()) => {
+                for action in doing {
+                    let _ = self.events.send(Event::Acting(action.record().clone()));
+                    self.act(action);
+                }
+            }
+            Err(why) => {
+                for action in doing {
+                    let error =
+                        TargetError::Failed(format!("not done, because it could not be written down: {why}"));
+                    self.report(Message::Settled(Box::new(action), Err(error)));
+                }
+            }
+        }
+        for action in advised {
+            self.report(Message::Advised(Box::new(action)));
+        }
+        for workload in looks {
+            self.look(workload);
+        }
+        for workload in round.changed {
+            let _ = self.events.send(Event::Changed(workload));
+        }
+        if round.fleet_changed {
+            let _ = self.events.send(Event::FleetChanged);
+        }
+    }
+
+    /// Commits a batch, after whatever an earlier failure left behind.
+    async fn write(&mut self, batch: Batch) -> Result<(), String> {
+        let is_empty = batch.inputs.is_empty() && batch.decisions.is_empty() && batch.snapshot.is_none();
+        if !is_empty {
+            self.unwritten.push_back(Arc::new(batch));
+        }
+        while let Some(batch) = self.unwritten.front() {
+            match self.journal.append(Arc::clone(batch)).await {
+                Ok(_) => drop(self.unwritten.pop_front()),
+                Err(error) => {
+                    if !error.may_pass() {
+                        self.unwritten.pop_front();
+                    }
+                    if self.unwritten.len() > UNWRITTEN {
+                        // The memory as it will be stands for what is given up.
+                        self.unwritten.clear();
+                        self.snapshot_at = Timestamp::from_millis(0);
+                    }
+                    let why = error.to_string();
+                    tracing::error!(error = %why, "the journal can't be written; nothing is changed until it can");
+                    return Err(why);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn note(&mut self, notices: &[Notice]) {
+        for notice in notices {
+            tracing::warn!(workload = %notice.workload, code = %notice.code, "{}", notice.message);
+            self.notices.truncate(NOTICES - 1);
+            self.notices.push_front(notice.clone());
+            let _ = self.events.send(Event::Noticed(Arc::new(notice.clone())));
+        }
+    }
+
+    fn retarget(&mut self, targets: Targets) {
+        for poke in self.pokes.drain(..) {
+            poke.abort();
+        }
+        self.targets = targets;
+        self.shown.retain(|name, _| self.targets.contains_key(name));
+        for (name, target) in &self.targets {
+            let (name, target, messages) = (name.clone(), Arc::clone(target), self.messages.clone());
+            self.pokes.push(tokio::spawn(async move {
+                let mut changes = target.changes();
+                while changes.changed().await.is_ok() {
+                    let status = look(target.as_ref()).await;
+                    if messages.send(Message::Looked(name.clone(), status)).await.is_err() {
+                        return;
+                    }
+                }
+            }));
+        }
+        self.look_at_all();
+    }
+
+    fn look_at_all(&self) {
+        for name in self.targets.keys() {
+            self.look(name.clone());
+        }
+    }
+
+    fn look(&self, name: WorkloadName) {
+        let Some(target) = self.targets.get(&name).cloned() else { return };
+        let messages = self.messages.clone();
+        tokio::spawn(async move {
+            let status = look(target.as_ref()).await;
+            // A full queue means that news is plenty; the next look comes within a second.
+            let _ = messages.try_send(Message::Looked(name, status));
+        });
+    }
+
+    fn act(&self, action: Action) {
+        let Some(target) = self.targets.get(action.workload()).cloned() else {
+            let error = TargetError::Failed("the workload has no target any more".to_owned());
+            self.report(Message::Settled(Box::new(action), Err(error)));
+            return;
+        };
+        let messages = self.messages.clone();
+        tokio::spawn(async move {
+            let outcome = if action.is_stale(now()) {
+                Err(TargetError::Stale { until: action.record().valid_until.to_string() })
+            } else {
+                let what = format!("asking for {} replicas", action.to());
+                deadline(ACT_DEADLINE, what, target.act(&action)).await
+            };
+            let _ = messages.send(Message::Settled(Box::new(action), outcome)).await;
+        });
+    }
+
+    /// Sends a message to this very loop without waiting in it.
+    fn report(&self, message: Message) {
+        let messages = self.messages.clone();
+        tokio::spawn(async move { messages.send(message).await });
+    }
+
+    fn overview(&self, at: Timestamp) -> Overview {
+        let fleet = self.controller.fleet();
+        Overview {
+            at,
+            fleet: fleet.name().clone(),
+            advise: self.advise,
+            started_at: self.started_at,
+            workloads: fleet.workloads().keys().filter_map(|name| self.view(name, at)).collect(),
+            notices: self.notices.iter().cloned().collect(),
+        }
+    }
+
+    fn view(&self, name: &WorkloadName, at: Timestamp) -> Option<WorkloadView> {
+        let workload = self.controller.fleet().workload(name)?;
+        let memory = self.controller.memory(name)?;
+        let starts = memory.start_ups();
+        let listen = workload.balancer.as_ref().map(|b| b.listen.to_string());
+        Some(WorkloadView {
+            name: name.clone(),
+            tier: workload.tier.clone(),
+            range: workload.replicas,
+            price: workload.price,
+            listen: self.listening.get(name).cloned().or(listen),
+            seen_at: memory.status().map(|(seen, _)| *seen),
+            status: memory.status().map(|(_, status)| status.clone()),
+            signals: memory.latest().map(|d| d.signals.clone()).unwrap_or_default(),
+            freeze: memory.freeze(at).cloned(),
+            latest: memory.latest().cloned(),
+            start_up: StartUpView { seen: starts.seen(), p50: starts.quantile(0.5), p90: starts.expected() },
+        })
+    }
+
+    fn plan(&self, other: Option<&Fleet>, at: Timestamp) -> Plan {
+        let fleet = other.unwrap_or_else(|| self.controller.fleet());
+        let workloads = fleet.workloads().iter().map(|(name, workload)| {
+            // A clone, so that planning leaves no trace.
+            let mut memory = self.controller.memory(name).cloned().unwrap_or_else(|| Memory::new(workload));
+            memory.fit(workload);
+            memory.forget_failure();
+            let (decision, _) = decide(name, workload, &memory, at, None);
+            PlanEntry {
+                workload: name.clone(),
+                saw: decision.from,
+                to: decision.to,
+                price: workload.price,
+                decision,
+            }
+        });
+        Plan {
+            version: 1,
+            fleet: fleet.name().clone(),
+            at,
+            valid_until: at.plus(plan::VALID_FOR),
+            workloads: workloads.collect(),
+        }
+    }
+}
+
+/// A status without what each replica uses: that is measured as signals, and would make every look news.
+fn without_usage(mut status: TargetStatus) -> TargetStatus {
+    for replica in &mut status.replicas {
+        replica.cpu = None;
+        replica.memory = None;
+    }
+    status
+}
+
+async fn look(target: &dyn Target) -> Result<TargetStatus, TargetError> {
+    deadline(LOOK_DEADLINE, "looking at the target".to_owned(), target.look()).await
+}
+
+async fn deadline<T>(
+    limit: Duration,
+    what: String,
+    asked: impl Future<Output = Result<T, TargetError>>,
+) -> Result<T, TargetError> {
+    tokio::time::timeout(limit, asked)
+        .await
+        .unwrap_or(Err(TargetError::Deadline { what, seconds: limit.as_secs() }))
+}
+
+/// Lets go of every target, all at once.
+pub async fn leave(targets: &Targets, how: Leave) {
+    let leaving: Vec<_> = targets
+        .values()
+        .cloned()
+        .map(|target| tokio::spawn(async move { target.leave(how).await }))
+        .collect();
+    for task in leaving {
+        // A target that panics while it lets go must not keep the others from it.
+        let _ = task.await;
+    }
+}

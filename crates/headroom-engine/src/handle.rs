@@ -1,0 +1,227 @@
+//! How the rest of the program talks to the running engine.
+//!
+//! A handle is cheap to clone and never blocks the loop: questions are answered from the loop between two
+//! batches, events are broadcast, and whoever reads too slowly misses events, not the loop its second.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use headroom_core::action::ActionRecord;
+use headroom_core::controller::{Measured, Notice, Override};
+use headroom_core::decision::{Decision, SeenSignal};
+use headroom_core::fleet::{Fleet, ReplicaRange};
+use headroom_core::memory::Freeze;
+use headroom_core::names::{FleetName, WorkloadName};
+use headroom_core::observation::TargetStatus;
+use headroom_core::units::{Price, Span, Timestamp};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+use crate::driver::Message;
+use crate::journal::Journal;
+use crate::plan::Plan;
+use crate::ports::News;
+
+/// Events a slow reader may lag behind before it misses some.
+pub(crate) const EVENT_BACKLOG: usize = 1024;
+
+/// Something that readers may want to see at once.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A decision was recorded.
+    Decided(Arc<Decision>),
+    /// People must know something.
+    Noticed(Arc<Notice>),
+    /// A target is asked for a count, now.
+    Acting(ActionRecord),
+    /// A workload's replicas or freeze changed: read its view again.
+    Changed(WorkloadName),
+    /// Another policy is in force.
+    FleetChanged,
+}
+
+/// The fleet at a glance.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Overview {
+    /// The moment of the view.
+    pub at: Timestamp,
+    /// What the fleet is called.
+    pub fleet: FleetName,
+    /// Whether decisions are only said, not done.
+    pub advise: bool,
+    /// When this controller started.
+    pub started_at: Timestamp,
+    /// Its workloads, by name.
+    pub workloads: Vec<WorkloadView>,
+    /// The last things people had to know, newest first.
+    pub notices: Vec<Notice>,
+}
+
+/// One workload as it is now.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkloadView {
+    /// Which workload.
+    pub name: WorkloadName,
+    /// Its tier.
+    pub tier: Option<String>,
+    /// The bounds of its count.
+    pub range: ReplicaRange,
+    /// What one replica costs, where that is known.
+    pub price: Option<Price>,
+    /// Where its balancer listens, if it has one.
+    pub listen: Option<String>,
+    /// The last look at its target, and when that was; `None` before the first.
+    pub seen_at: Option<Timestamp>,
+    /// See `seen_at`.
+    pub status: Option<TargetStatus>,
+    /// Its signals as last decided on.
+    pub signals: Vec<SeenSignal>,
+    /// The freeze in force.
+    pub freeze: Option<Freeze>,
+    /// The last decision, which may be to do nothing.
+    pub latest: Option<Decision>,
+    /// Measured start-up times (C6).
+    pub start_up: StartUpView,
+}
+
+/// Measured start-up times.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StartUpView {
+    /// How many starts are remembered.
+    pub seen: usize,
+    /// Half of them took no longer.
+    pub p50: Option<Span>,
+    /// What a decision reckons with: nine of ten took no longer.
+    pub p90: Option<Span>,
+}
+
+/// Why the engine did not do what was asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HandleError {
+    /// The engine has stopped.
+    #[error("the controller is shutting down")]
+    Gone,
+    /// There is no such workload.
+    #[error("no workload called `{0}` in this fleet")]
+    NoSuchWorkload(WorkloadName),
+    /// The world is not the one the plan saw.
+    #[error("{0}")]
+    PlanRefused(String),
+    /// What was asked could not be written down, so it was not done.
+    #[error("the journal could not be written, so nothing was done: {0}")]
+    Journal(String),
+}
+
+/// Talks to a running engine.
+#[derive(Clone)]
+pub struct EngineHandle {
+    pub(crate) messages: mpsc::Sender<Message>,
+    pub(crate) events: broadcast::Sender<Event>,
+    pub(crate) journal: Journal,
+}
+
+impl EngineHandle {
+    /// The fleet at a glance.
+    ///
+    /// # Errors
+    /// [`HandleError::Gone`].
+    pub async fn overview(&self) -> Result<Overview, HandleError> {
+        self.ask(Message::Overview).await
+    }
+
+    /// One workload as it is now.
+    ///
+    /// # Errors
+    /// [`HandleError::NoSuchWorkload`], [`HandleError::Gone`].
+    pub async fn workload(&self, name: &WorkloadName) -> Result<WorkloadView, HandleError> {
+        let asked = name.clone();
+        self.ask(|answer| Message::Workload(asked, answer))
+            .await?
+            .ok_or_else(|| HandleError::NoSuchWorkload(name.clone()))
+    }
+
+    /// The policy in force.
+    ///
+    /// # Errors
+    /// [`HandleError::Gone`].
+    pub async fn fleet(&self) -> Result<Arc<Fleet>, HandleError> {
+        self.ask(Message::Fleet).await
+    }
+
+    /// Says something about a workload; returns once it is written down and in force.
+    ///
+    /// # Errors
+    /// [`HandleError::NoSuchWorkload`], [`HandleError::Journal`], [`HandleError::Gone`].
+    pub async fn say(&self, workload: &WorkloadName, word: Override) -> Result<(), HandleError> {
+        let workload = workload.clone();
+        self.ask(|answer| Message::Say { workload, word, answer }).await?
+    }
+
+    /// Takes in values that someone sends.
+    ///
+    /// # Errors
+    /// [`HandleError::Gone`].
+    pub async fn push(&self, samples: Vec<Measured>) -> Result<(), HandleError> {
+        self.messages.send(Message::News(News::Samples(samples))).await.map_err(|_| HandleError::Gone)
+    }
+
+    /// What would change now, under the policy in force or under `fleet`.
+    ///
+    /// # Errors
+    /// [`HandleError::Gone`].
+    pub async fn plan(&self, fleet: Option<Arc<Fleet>>) -> Result<Plan, HandleError> {
+        self.ask(|answer| Message::Plan { fleet, answer }).await
+    }
+
+    /// Does exactly what a plan says.
+    ///
+    /// # Errors
+    /// [`HandleError::PlanRefused`] where the world has moved; nothing is done then. Else as [`Self::say`].
+    pub async fn apply(&self, plan: Plan, by: String) -> Result<(), HandleError> {
+        self.ask(|answer| Message::Apply { plan: Box::new(plan), by, answer }).await?
+    }
+
+    /// Puts another policy in force. The caller has made its targets and sources ready.
+    ///
+    /// # Errors
+    /// [`HandleError::Journal`], [`HandleError::Gone`].
+    pub async fn change_fleet(
+        &self,
+        fleet: Fleet,
+        targets: crate::driver::Targets,
+    ) -> Result<(), HandleError> {
+        self.ask(|answer| Message::ChangeFleet { fleet: Box::new(fleet), targets, answer }).await?
+    }
+
+    /// What happens from now on.
+    #[must_use]
+    pub fn events(&self) -> broadcast::Receiver<Event> {
+        self.events.subscribe()
+    }
+
+    /// What happened so far.
+    #[must_use]
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// Stops the loop after what is under way is written down.
+    pub async fn stop(&self) {
+        // Where nobody listens any more it has stopped already.
+        let _ = self.messages.send(Message::Stop).await;
+    }
+
+    /// Where the balancers of some workloads listen; told by the wiring once they do.
+    pub async fn listening(&self, addresses: BTreeMap<WorkloadName, String>) {
+        let _ = self.messages.send(Message::Listening(addresses)).await;
+    }
+
+    async fn ask<T>(&self, message: impl FnOnce(oneshot::Sender<T>) -> Message) -> Result<T, HandleError> {
+        let (answer, answered) = oneshot::channel();
+        self.messages.send(message(answer)).await.map_err(|_| HandleError::Gone)?;
+        answered.await.map_err(|_| HandleError::Gone)
+    }
+}
