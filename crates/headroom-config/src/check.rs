@@ -2,12 +2,14 @@
 //!
 //! Three steps, each working on what the one before left usable: the tree (is it YAML), the walk (has it the
 //! format's shape), and the types with the core's own checks (does it make sense). A mistake in one place must not
-//! hide those in another, and must not invent any either: a check that depends on a lost value says nothing.
+//! hide those in another, so a value that is missing or wrong is replaced by something valid of its kind; and it must
+//! not invent any either, so a check that may depend on such a value says nothing.
 
 use std::ops::Range;
 
-use headroom_core::fleet::{Fleet, FleetDocument, FleetSpec, Problem};
+use headroom_core::fleet::{Fleet, FleetDocument, Problem};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use serde_path_to_error::Segment;
 
 use crate::diagnostic::{Finding, MAX_DIAGNOSTICS, Severity};
@@ -33,14 +35,10 @@ pub(crate) fn check(text: &str) -> Checked {
     };
     let schema = crate::schema::schema();
     let fate = walk(&mut root, &schema, &mut findings);
-    let document: Option<FleetDocument> =
-        if fate == Fate::Kept { typed(&mut root, &[], &mut findings) } else { None };
-    let Some(document) = document else {
-        // What the workloads say can be judged without the rest.
-        let spec: Option<FleetSpec> = typed(&mut root, &["spec".to_owned()], &mut findings);
-        if let Some(spec) = spec {
-            add_problems(&root, &spec.check(), &mut findings);
-        }
+    if fate == Fate::Lost {
+        return Checked { fleet: None, findings };
+    }
+    let Some(document) = typed::<FleetDocument>(&mut root, &schema, &mut findings) else {
         return Checked { fleet: None, findings };
     };
     match Fleet::new(document) {
@@ -52,18 +50,16 @@ pub(crate) fn check(text: &str) -> Checked {
     }
 }
 
-/// The value at `base` as a `T`. What a type refuses is reported and left out, until the rest can be read or so
-/// much is wrong that nobody reads on.
-fn typed<T: DeserializeOwned>(root: &mut Node, base: &[String], findings: &mut Vec<Finding>) -> Option<T> {
+/// The document as a `T`. What a type refuses is reported and left out, until the rest can be read or so much is
+/// wrong that nobody reads on.
+fn typed<T: DeserializeOwned>(root: &mut Node, schema: &Value, findings: &mut Vec<Finding>) -> Option<T> {
     // Each round takes a value out; one mistake takes at most as many rounds as its path is long (under 16).
     for _ in 0..16 * MAX_DIAGNOSTICS {
-        let json = root.to_json();
-        let json = base.iter().try_fold(&json, |value, key| value.get(key))?;
-        let error = match serde_path_to_error::deserialize(json) {
+        let error = match serde_path_to_error::deserialize(root.to_json()) {
             Ok(value) => return Some(value),
             Err(error) => error,
         };
-        let mut parts = base.to_vec();
+        let mut parts = Vec::new();
         for segment in error.path() {
             match segment {
                 Segment::Seq { index } => parts.push(index.to_string()),
@@ -73,14 +69,18 @@ fn typed<T: DeserializeOwned>(root: &mut Node, base: &[String], findings: &mut V
             }
         }
         let found = root.follow(&parts);
-        let parts = parts[..found.path.len()].to_vec();
-        let is_consequence = root.losses().iter().any(|loss| starts_with(&loss.parent, &parts));
+        parts.truncate(found.path.len());
+        let is_consequence =
+            root.losses().iter().any(|loss| loss.parent.starts_with(&parts) || loss.contains(&parts));
         if !is_consequence {
-            findings.push(
-                Finding::new(brief_message(&error.inner().to_string())).at(found.spot).path(&found.path),
-            );
+            let finding =
+                Finding::new(brief_message(&error.inner().to_string())).at(found.spot).path(&found.path);
+            findings.push(match crate::walk::about(schema, &parts) {
+                Some(about) => finding.help(about),
+                None => finding,
+            });
         }
-        if findings.len() >= MAX_DIAGNOSTICS || parts.len() <= base.len() || !root.lose(&parts) {
+        if findings.len() >= MAX_DIAGNOSTICS || !root.lose(&parts) {
             return None;
         }
     }
@@ -98,7 +98,7 @@ fn brief_message(message: &str) -> String {
 }
 
 fn add_problems(root: &Node, problems: &[Problem], findings: &mut Vec<Finding>) {
-    // Nothing beside the workloads is asked by their checks.
+    // The document's own settings (its version, its kind) say nothing of what is in it.
     let losses: Vec<Loss> = root.losses().into_iter().filter(|loss| !loss.parent.is_empty()).collect();
     for problem in problems {
         if losses.iter().any(|loss| may_follow_from(problem, loss)) {
@@ -113,20 +113,13 @@ fn add_problems(root: &Node, problems: &[Problem], findings: &mut Vec<Finding>) 
 /// Whether `problem` may be there only because a value was lost.
 fn may_follow_from(problem: &Problem, loss: &Loss) -> bool {
     let path = problem.path.parts();
-    // It is about something that contains the loss,
-    starts_with(&loss.parent, path)
-        // or about what the lost value itself would say,
-        || loss.name.as_ref().is_some_and(|name| path.len() == loss.parent.len() + 1
-            && starts_with(path, &loss.parent)
-            && path.last() == Some(name))
-        // or within something whose settings aren't all known,
-        || (loss.is_setting && starts_with(path, &loss.parent))
+    // It is about something that contains the loss, or about what the lost value itself would say,
+    loss.parent.starts_with(path)
+        || loss.contains(path)
+        // or about something of which not all settings are known,
+        || (loss.is_setting && path.starts_with(&loss.parent))
         // or it misses the very name that was lost.
         || problem.unknown.as_ref().is_some_and(|u| loss.name.as_deref() == Some(u.written.as_str()))
-}
-
-fn starts_with(path: &[String], prefix: &[String]) -> bool {
-    path.len() >= prefix.len() && path.iter().zip(prefix).all(|(a, b)| a == b)
 }
 
 fn from_problem(problem: &Problem, rest: &[String], spot: Range<usize>, path: &[String]) -> Finding {

@@ -58,20 +58,31 @@ pub(crate) enum Kind {
 #[derive(Clone, Debug)]
 pub(crate) struct Item {
     pub(crate) node: Node,
-    /// Found to be of no use: left out of what is read on.
-    pub(crate) lost: bool,
+    pub(crate) standing: Standing,
+}
+
+/// Whether what stands there can be read on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It is the document's own.
+    Given,
+    /// Something valid in the place of a value that is missing or wrong, so that what is around it can be checked.
+    StandIn,
+    /// Of no use: left out of what is read on.
+    Lost,
 }
 
 /// An entry of a mapping.
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
-    /// The key as written, or, once a slip was found, as meant.
+    /// The key as written.
+    pub(crate) written: String,
+    /// The key as meant: another one where a slip was found.
     pub(crate) name: String,
     /// Where the key stands.
     pub(crate) key: Range<usize>,
     pub(crate) node: Node,
-    /// Found to be of no use: left out of what is read on.
-    pub(crate) lost: bool,
+    pub(crate) standing: Standing,
 }
 
 /// What a scalar means by YAML's core schema.
@@ -218,7 +229,7 @@ impl<'a> Reader<'a> {
             let (node, more, deep) = self.node(event, mark, depth + 1)?;
             size += more;
             height = height.max(deep);
-            items.push(Item { node, lost: false });
+            items.push(Item { node, standing: Standing::Given });
         }
     }
 
@@ -249,7 +260,7 @@ impl<'a> Reader<'a> {
                 continue;
             }
             seen.insert(name.clone(), key.clone());
-            entries.push(Entry { name, key, node, lost: false });
+            entries.push(Entry { written: name.clone(), name, key, node, standing: Standing::Given });
         }
     }
 
@@ -305,6 +316,12 @@ fn line_start(text: &str, at: usize) -> usize {
     text[..at].rfind('\n').map_or(0, |n| n + 1)
 }
 
+impl Standing {
+    pub(crate) fn is_lost(self) -> bool {
+        self == Self::Lost
+    }
+}
+
 impl Node {
     /// What the value means, if it is a scalar.
     pub(crate) fn scalar(&self) -> Option<Scalar<'_>> {
@@ -323,13 +340,13 @@ impl Node {
     /// The value for serde, without what was lost.
     pub(crate) fn to_json(&self) -> Value {
         match &self.kind {
-            Kind::Seq(items) => {
-                Value::Array(items.iter().filter(|i| !i.lost).map(|i| i.node.to_json()).collect())
-            }
+            Kind::Seq(items) => Value::Array(
+                items.iter().filter(|i| !i.standing.is_lost()).map(|i| i.node.to_json()).collect(),
+            ),
             Kind::Map { entries, .. } => Value::Object(
                 entries
                     .iter()
-                    .filter(|e| !e.lost)
+                    .filter(|e| !e.standing.is_lost())
                     .map(|e| (e.name.clone(), e.node.to_json()))
                     .collect::<Map<_, _>>(),
             ),
@@ -370,9 +387,12 @@ impl Node {
         for part in parts {
             match &node.kind {
                 Kind::Map { entries, .. } => {
-                    let Some(entry) = entries.iter().find(|e| !e.lost && e.name == *part) else { break };
+                    let Some(entry) = entries.iter().find(|e| !e.standing.is_lost() && e.name == *part)
+                    else {
+                        break;
+                    };
                     (node, spot) = (&entry.node, entry.node.spot(&entry.key));
-                    path.push(entry.name.clone());
+                    path.push(entry.written.clone());
                 }
                 Kind::Seq(items) => {
                     let Some(place) = place_of(items, part) else { break };
@@ -389,22 +409,24 @@ impl Node {
     /// Marks what stands at `parts` (as [`Node::follow`] finds it) as of no use. `false` where nothing stands.
     pub(crate) fn lose(&mut self, parts: &[String]) -> bool {
         let Some((part, rest)) = parts.split_first() else { return false };
-        let (node, lost) = match &mut self.kind {
-            Kind::Map { entries, .. } => match entries.iter_mut().find(|e| !e.lost && e.name == *part) {
-                Some(entry) => (&mut entry.node, &mut entry.lost),
-                None => return false,
-            },
+        let (node, standing) = match &mut self.kind {
+            Kind::Map { entries, .. } => {
+                match entries.iter_mut().find(|e| !e.standing.is_lost() && e.name == *part) {
+                    Some(entry) => (&mut entry.node, &mut entry.standing),
+                    None => return false,
+                }
+            }
             Kind::Seq(items) => match place_of(items, part) {
                 Some(place) => {
                     let item = &mut items[place];
-                    (&mut item.node, &mut item.lost)
+                    (&mut item.node, &mut item.standing)
                 }
                 None => return false,
             },
             Kind::Scalar { .. } => return false,
         };
         if rest.is_empty() {
-            *lost = true;
+            *standing = Standing::Lost;
             return true;
         }
         node.lose(rest)
@@ -421,7 +443,7 @@ impl Node {
         match &self.kind {
             Kind::Map { named, entries, .. } => {
                 for entry in entries {
-                    if entry.lost {
+                    if entry.standing != Standing::Given {
                         let name = Some(entry.name.clone());
                         found.push(Loss { parent: parent.clone(), name, is_setting: !named });
                     } else {
@@ -434,7 +456,7 @@ impl Node {
             Kind::Seq(items) => {
                 let mut index: usize = 0;
                 for item in items {
-                    if item.lost {
+                    if item.standing.is_lost() {
                         found.push(Loss { parent: parent.clone(), name: None, is_setting: false });
                     } else {
                         parent.push(index.to_string());
@@ -452,7 +474,7 @@ impl Node {
 /// Where in `items` the item stands that is number `part` once the lost ones are left out.
 fn place_of(items: &[Item], part: &str) -> Option<usize> {
     let number: usize = part.parse().ok()?;
-    items.iter().enumerate().filter(|(_, item)| !item.lost).nth(number).map(|(place, _)| place)
+    items.iter().enumerate().filter(|(_, item)| !item.standing.is_lost()).nth(number).map(|(place, _)| place)
 }
 
 /// How far a path leads into a document.
@@ -465,14 +487,22 @@ pub(crate) struct Followed {
     pub(crate) rest: Vec<String>,
 }
 
-/// A value that was of no use, and so is unknown to every later check.
+/// A value that was missing or of no use, and so is unknown to every later check.
 pub(crate) struct Loss {
     /// The path of what it stood in, as [`Node::follow`] counts.
     pub(crate) parent: Vec<String>,
-    /// Its key; `None` for an item of a list.
+    /// Its key as meant; `None` for an item of a list.
     pub(crate) name: Option<String>,
     /// Whether it is a setting of its parent, so that the parent can't be judged without it.
     pub(crate) is_setting: bool,
+}
+
+impl Loss {
+    /// Whether `path` leads to the lost value or into it.
+    pub(crate) fn contains(&self, path: &[String]) -> bool {
+        let depth = self.parent.len();
+        path.starts_with(&self.parent) && self.name.is_some() && path.get(depth) == self.name.as_ref()
+    }
 }
 
 /// YAML 1.2's core schema, chapter 10.3.

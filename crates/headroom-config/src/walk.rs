@@ -8,6 +8,7 @@
 //! The walk also mends: a slip of the pen is read as what was meant, a value of no use is marked as lost, so
 //! that the checks that follow see all the rest of the document.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use headroom_core::names::{SignalName, WorkloadName};
@@ -16,7 +17,7 @@ use serde_json::{Map, Value};
 
 use crate::diagnostic::{Finding, MAX_DIAGNOSTICS};
 use crate::say::{brief, choices, list, nearest};
-use crate::tree::{Entry, Kind, Node, Scalar};
+use crate::tree::{Entry, Kind, Node, Scalar, Standing};
 
 /// A rule for text, and what is wrong with one that breaks it.
 type TextRule = fn(&str) -> Result<(), String>;
@@ -117,6 +118,19 @@ impl<'a> Walker<'a> {
             rule = Rule { schema: target, about: target.get("description").and_then(Value::as_str) };
         }
         rule
+    }
+
+    /// The schema of what stands under `part` in something of `schema`.
+    fn step(&self, schema: &'a Value, part: &str) -> Option<&'a Value> {
+        let rule = self.resolve(schema);
+        let below = rule.object("properties").and_then(|properties| properties.get(part));
+        let named = || rule.object("patternProperties").and_then(|patterns| patterns.values().next());
+        let rest = || rule.get("additionalProperties").filter(|rest| rest.is_object());
+        let branches = || {
+            let all = rule.get("oneOf").or_else(|| rule.get("anyOf"))?.as_array()?;
+            all.iter().find_map(|branch| self.step(branch, part))
+        };
+        below.or_else(named).or_else(rest).or_else(|| rule.get("items")).or_else(branches)
     }
 
     fn report(&mut self, finding: Finding) {
@@ -284,7 +298,9 @@ impl<'a> Walker<'a> {
         let Some(schema) = rule.get("items") else { return Fate::Kept };
         for (index, item) in items.iter_mut().enumerate() {
             self.path.push(index.to_string());
-            item.lost = self.value(&mut item.node, schema, &(0..0)) == Fate::Lost;
+            if self.value(&mut item.node, schema, &(0..0)) == Fate::Lost {
+                item.standing = Standing::Lost;
+            }
             self.path.pop();
         }
         Fate::Kept
@@ -296,8 +312,10 @@ impl<'a> Walker<'a> {
         let patterns = rule.object("patternProperties");
         if patterns.is_some() || rule.get("additionalProperties").is_some_and(Value::is_object) {
             *named = true;
+            let mut taken: BTreeSet<String> = entries.iter().map(|e| e.name.clone()).collect();
             for entry in entries.iter_mut() {
-                self.named_entry(entry, rule, patterns);
+                self.named_entry(entry, rule, patterns, &taken);
+                taken.insert(entry.name.clone());
             }
             return Fate::Kept;
         }
@@ -318,31 +336,102 @@ impl<'a> Walker<'a> {
             }
             let entry = &mut entries[index];
             if let Some(schema) = properties.get(&entry.name) {
-                self.path.push(entry.name.clone());
-                entry.lost = self.value(&mut entry.node, schema, &entry.key) == Fate::Lost;
-                self.path.pop();
-                if entry.lost && required.contains(&entry.name.as_str()) {
-                    fate = Fate::Lost;
+                self.path.push(entry.written.clone());
+                if self.value(&mut entry.node, schema, &entry.key) == Fate::Lost {
+                    entry.standing = Standing::Lost;
+                    if required.contains(&entry.name.as_str()) {
+                        match self.stand_in(schema) {
+                            Some(node) => (entry.node, entry.standing) = (node, Standing::StandIn),
+                            None => fate = Fate::Lost,
+                        }
+                    }
                 }
+                self.path.pop();
             }
             index += 1;
         }
         let missing: Vec<&str> =
             required.into_iter().filter(|name| !entries.iter().any(|e| e.name == *name)).collect();
-        if !missing.is_empty() {
-            self.missing(&missing, properties, spot);
-            fate = Fate::Lost;
+        if missing.is_empty() {
+            return fate;
+        }
+        self.missing(&missing, properties, spot.clone());
+        for name in missing {
+            match properties.get(name).and_then(|schema| self.stand_in(schema)) {
+                Some(node) => entries.push(Entry {
+                    written: name.to_owned(),
+                    name: name.to_owned(),
+                    key: spot.clone(),
+                    node,
+                    standing: Standing::StandIn,
+                }),
+                None => fate = Fate::Lost,
+            }
         }
         fate
     }
 
-    fn named_entry(&mut self, entry: &mut Entry, rule: Rule<'a>, patterns: Option<&'a Map<String, Value>>) {
-        self.path.push(entry.name.clone());
+    /// Something valid for `schema`; `None` if that can't be told. Whether it makes sense doesn't matter: what
+    /// depends on it is not reported.
+    fn stand_in(&self, schema: &'a Value) -> Option<Node> {
+        let rule = self.resolve(schema);
+        let text = |text: &str| {
+            Some(Node { span: 0..0, kind: Kind::Scalar { text: text.to_owned(), plain: false } })
+        };
+        if let Some(branches) = rule.get("oneOf").or_else(|| rule.get("anyOf")).and_then(Value::as_array) {
+            return branches.iter().find_map(|branch| self.stand_in(branch));
+        }
+        if let Some(word) = rule.texts("const").into_iter().chain(rule.texts("enum")).next() {
+            return text(word);
+        }
+        match rule.texts("type").first().copied()? {
+            "object" => {
+                let entries = rule.texts("required").into_iter().map(|name| {
+                    let node = self.stand_in(rule.object("properties")?.get(name)?)?;
+                    let (written, name) = (name.to_owned(), name.to_owned());
+                    Some(Entry { written, name, key: 0..0, node, standing: Standing::Given })
+                });
+                let entries = entries.collect::<Option<Vec<_>>>()?;
+                Some(Node { span: 0..0, kind: Kind::Map { flow: true, named: false, entries } })
+            }
+            "array" => Some(Node { span: 0..0, kind: Kind::Seq(Vec::new()) }),
+            "string" => match rule.get("format").and_then(Value::as_str) {
+                Some("span") => text("1s"),
+                Some("quantity") => text("1"),
+                Some("date-time") => text("2000-01-01T00:00:00Z"),
+                Some(_) => None,
+                None => text("x"),
+            },
+            "integer" | "number" => {
+                let least = rule.get("minimum").and_then(Value::as_i64).unwrap_or(0).max(1);
+                Some(Node { span: 0..0, kind: Kind::Scalar { text: least.to_string(), plain: true } })
+            }
+            _ => None,
+        }
+    }
+
+    fn named_entry(
+        &mut self,
+        entry: &mut Entry,
+        rule: Rule<'a>,
+        patterns: Option<&'a Map<String, Value>>,
+        taken: &BTreeSet<String>,
+    ) {
+        self.path.push(entry.written.clone());
         let schema = match patterns.and_then(|patterns| patterns.iter().next()) {
             Some((pattern, schema)) => {
                 if let Some((Err(what), help)) = check_name(pattern, &entry.name) {
-                    self.report(Finding::new(what).at(entry.key.clone()).help(help));
-                    entry.lost = true;
+                    let finding = Finding::new(what).at(entry.key.clone()).help(help);
+                    match name_like(pattern, &entry.name).filter(|name| !taken.contains(name)) {
+                        Some(name) => {
+                            self.report(finding.suggest(format!("`{name}` would do")));
+                            entry.name = name;
+                        }
+                        None => {
+                            self.report(finding);
+                            entry.standing = Standing::Lost;
+                        }
+                    }
                 }
                 Some(schema)
             }
@@ -351,7 +440,7 @@ impl<'a> Walker<'a> {
         if let Some(schema) = schema
             && self.value(&mut entry.node, schema, &entry.key) == Fate::Lost
         {
-            entry.lost = true;
+            entry.standing = Standing::Lost;
         }
         self.path.pop();
     }
@@ -574,7 +663,9 @@ impl<'a> Walker<'a> {
                 self.path.push((*name).to_owned());
                 let fate = self.value(&mut entry.node, settings, &entry.key);
                 self.path.pop();
-                entry.lost = fate == Fate::Lost;
+                if fate == Fate::Lost {
+                    entry.standing = Standing::Lost;
+                }
                 fate
             }
             Some(Choice { settings: None, name }) => {
@@ -604,6 +695,33 @@ fn choices_text(known: &[Choice<'_>]) -> String {
 
 fn check_name(pattern: &str, text: &str) -> Option<(Result<(), String>, &'static str)> {
     PATTERNS.iter().find(|(known, ..)| *known == pattern).map(|(_, check, help)| (check(text), *help))
+}
+
+/// A valid name near to `text`: lower case if need be, hyphens for what can't stand in a name.
+fn name_like(pattern: &str, text: &str) -> Option<String> {
+    let try_name = |text: &str| {
+        let name: String = text
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c } else { '-' })
+            .collect();
+        let name = name.trim_matches(['-', '_']).to_owned();
+        matches!(check_name(pattern, &name), Some((Ok(()), _))).then_some(name)
+    };
+    try_name(text).or_else(|| try_name(&text.to_lowercase().replace('_', "-")))
+}
+
+/// What the schema says of the setting at `path`.
+pub(crate) fn about(schema: &Value, path: &[String]) -> Option<String> {
+    let mut findings = Vec::new();
+    let defs = schema.get("$defs").and_then(Value::as_object);
+    let walker = Walker { defs, findings: &mut findings, path: Vec::new() };
+    let mut here = schema;
+    let mut about = None;
+    for part in path {
+        here = walker.step(here, part)?;
+        about = here.get("description").and_then(Value::as_str).or(about);
+    }
+    Some(format!("`{}`: {}", brief(path.last()?), lower_first(first_line(about?))))
 }
 
 /// What stands there, in a few words.

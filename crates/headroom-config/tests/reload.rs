@@ -27,19 +27,19 @@ spec:
 }
 
 fn watch(path: &Path) -> (Watcher, Receiver<Reloaded>) {
-    let current = headroom_config::load(path).unwrap().digest;
+    let current = headroom_config::load(path).expect("a good policy").digest;
     let (sender, changes) = channel();
     let watcher = Watcher::start(path, &current, move |change| {
         let _ = sender.send(change);
     })
-    .unwrap();
+    .expect("a watcher");
     (watcher, changes)
 }
 
 /// The next change: the most replicas of the new fleet, or the first thing that is wrong.
 fn next(changes: &Receiver<Reloaded>) -> Result<u32, String> {
     match changes.recv_timeout(PATIENCE).expect("no change was seen").0 {
-        Ok(loaded) => Ok(loaded.fleet.workloads().values().next().unwrap().replicas.max.0),
+        Ok(loaded) => Ok(loaded.fleet.workloads().values().next().expect("a workload").replicas.max.0),
         Err(error) => Err(error.diagnostics()[0].message.clone()),
     }
 }
