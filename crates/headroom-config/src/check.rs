@@ -9,10 +9,10 @@ use std::ops::Range;
 
 use headroom_core::fleet::{Fleet, FleetDocument, Problem};
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 use serde_path_to_error::Segment;
 
 use crate::diagnostic::{Finding, MAX_DIAGNOSTICS, Severity};
+use crate::rules::Rules;
 use crate::say::{brief, list, nearest};
 use crate::tree::{Loss, Node};
 use crate::walk::{Fate, walk};
@@ -34,17 +34,17 @@ pub(crate) fn check(text: &str) -> Checked {
         }
     };
     let schema = crate::schema::schema();
-    let fate = walk(&mut root, &schema, &mut findings);
-    if fate == Fate::Lost {
+    let rules = Rules::new(&schema);
+    if walk(&mut root, rules, &mut findings) == Fate::Lost {
         return Checked { fleet: None, findings };
     }
-    let Some(document) = typed::<FleetDocument>(&mut root, &schema, &mut findings) else {
+    let Some(document) = typed::<FleetDocument>(&mut root, rules, &mut findings) else {
         return Checked { fleet: None, findings };
     };
     match Fleet::new(document) {
         Ok(fleet) => Checked { fleet: Some(fleet), findings },
         Err(problems) => {
-            add_problems(&root, &problems, &mut findings);
+            add_problems(&root, problems, rules, &mut findings);
             Checked { fleet: None, findings }
         }
     }
@@ -52,7 +52,7 @@ pub(crate) fn check(text: &str) -> Checked {
 
 /// The document as a `T`. What a type refuses is reported and left out, until the rest can be read or so much is
 /// wrong that nobody reads on.
-fn typed<T: DeserializeOwned>(root: &mut Node, schema: &Value, findings: &mut Vec<Finding>) -> Option<T> {
+fn typed<T: DeserializeOwned>(root: &mut Node, rules: Rules<'_>, findings: &mut Vec<Finding>) -> Option<T> {
     // Each round takes a value out; one mistake takes at most as many rounds as its path is long (under 16).
     for _ in 0..16 * MAX_DIAGNOSTICS {
         let error = match serde_path_to_error::deserialize(root.to_json()) {
@@ -73,41 +73,57 @@ fn typed<T: DeserializeOwned>(root: &mut Node, schema: &Value, findings: &mut Ve
         let is_consequence =
             root.losses().iter().any(|loss| loss.parent.starts_with(&parts) || loss.contains(&parts));
         if !is_consequence {
-            let finding =
-                Finding::new(brief_message(&error.inner().to_string())).at(found.spot).path(&found.path);
-            findings.push(match crate::walk::about(schema, &parts) {
+            let message = own_words(&error.inner().to_string(), parts.last());
+            let finding = Finding::new(message).at(found.spot).path(&found.path);
+            findings.push(match rules.about(&parts) {
                 Some(about) => finding.help(about),
                 None => finding,
             });
         }
-        if findings.len() >= MAX_DIAGNOSTICS || !root.lose(&parts) {
+        if findings.len() >= MAX_DIAGNOSTICS || !root.replace(&parts, rules.replacement_at(&parts)) {
             return None;
         }
     }
     None
 }
 
-/// Messages of types quote what they refuse; a megabyte of it helps nobody.
-fn brief_message(message: &str) -> String {
-    /// Longer than any message of ours with a name in it.
+/// A type's message, cut to size, and with its subject if it names none: those of other people's types don't.
+fn own_words(message: &str, key: Option<&String>) -> String {
+    /// Longer than any message of ours with a name in it; they quote what they refuse, which may be a megabyte.
     const LONGEST: usize = 300;
-    if message.chars().nth(LONGEST).is_none() {
-        return message.to_owned();
+    let mut short: String = message.chars().take(LONGEST).collect();
+    if message.chars().nth(LONGEST).is_some() {
+        short.push('…');
     }
-    format!("{}…", message.chars().take(LONGEST).collect::<String>())
+    match key {
+        Some(key) if !short.contains(['"', '`']) => format!("`{}`: {short}", brief(key)),
+        Some(_) | None => short,
+    }
 }
 
-fn add_problems(root: &Node, problems: &[Problem], findings: &mut Vec<Finding>) {
+fn add_problems(root: &Node, problems: Vec<Problem>, rules: Rules<'_>, findings: &mut Vec<Finding>) {
     // The document's own settings (its version, its kind) say nothing of what is in it.
     let losses: Vec<Loss> = root.losses().into_iter().filter(|loss| !loss.parent.is_empty()).collect();
+    let also = if losses.is_empty() { None } else { second_look(root, rules) };
     for problem in problems {
-        if losses.iter().any(|loss| may_follow_from(problem, loss)) {
-            continue;
+        let is_certain = match &also {
+            Some(also) => also.contains(&problem),
+            // Without a second look, whatever a loss may bear on is in doubt.
+            None => !losses.iter().any(|l| l.is_setting && problem.path.parts().starts_with(&l.parent)),
+        };
+        if is_certain && !losses.iter().any(|loss| may_follow_from(&problem, loss)) {
+            let found = root.follow(problem.path.parts());
+            findings.push(from_problem(&problem, &found.rest, found.spot, &found.path));
         }
-        let found = root.follow(problem.path.parts());
-        let finding = from_problem(problem, &found.rest, found.spot, &found.path);
-        findings.push(finding);
     }
+}
+
+/// The problems there would be with other values in the place of those that are missing or wrong.
+fn second_look(root: &Node, rules: Rules<'_>) -> Option<Vec<Problem>> {
+    let mut other = root.clone();
+    other.take_alternatives();
+    let document = typed::<FleetDocument>(&mut other, rules, &mut Vec::new())?;
+    Some(Fleet::new(document).err().unwrap_or_default())
 }
 
 /// Whether `problem` may be there only because a value was lost.
@@ -116,8 +132,8 @@ fn may_follow_from(problem: &Problem, loss: &Loss) -> bool {
     // It is about something that contains the loss, or about what the lost value itself would say,
     loss.parent.starts_with(path)
         || loss.contains(path)
-        // or about something of which not all settings are known,
-        || (loss.is_setting && path.starts_with(&loss.parent))
+        // or about another setting beside it,
+        || (loss.is_setting && path.starts_with(&loss.parent) && path.len() == loss.parent.len() + 1)
         // or it misses the very name that was lost.
         || problem.unknown.as_ref().is_some_and(|u| loss.name.as_deref() == Some(u.written.as_str()))
 }

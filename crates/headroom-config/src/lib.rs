@@ -17,6 +17,7 @@ mod check;
 mod diagnostic;
 mod reference;
 pub mod reload;
+mod rules;
 mod say;
 mod schema;
 mod tree;

@@ -74,6 +74,23 @@ pub(crate) fn nearest<'a>(written: &str, known: impl IntoIterator<Item = &'a str
         .map(|(_, name)| name)
 }
 
+/// A sentence's start as it reads within another; an abbreviation keeps its capitals.
+pub(crate) fn lower_first(text: &str) -> String {
+    let mut chars = text.chars();
+    match (chars.next(), chars.clone().next()) {
+        (Some(first), second) if !second.is_some_and(char::is_uppercase) => {
+            first.to_lowercase().chain(chars).collect()
+        }
+        _ => text.to_owned(),
+    }
+}
+
+/// The first sentence or line of a description.
+pub(crate) fn first_line(text: &str) -> &str {
+    let line = text.lines().next().unwrap_or(text);
+    line.split(". ").next().unwrap_or(line).trim_end_matches('.')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

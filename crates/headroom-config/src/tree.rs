@@ -15,6 +15,7 @@ use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, Span as Mark, StrInpu
 use serde_json::{Map, Number, Value};
 
 use crate::diagnostic::{Finding, floor_boundary};
+use crate::rules::Replacement;
 
 /// How deep a document may nest. The format itself needs less than 16; beyond, recursion would end the process.
 const MAX_DEPTH: usize = 64;
@@ -83,6 +84,8 @@ pub(crate) struct Entry {
     pub(crate) key: Range<usize>,
     pub(crate) node: Node,
     pub(crate) standing: Standing,
+    /// For a value that isn't given: what else might stand there.
+    alternative: Option<Box<Node>>,
 }
 
 /// What a scalar means by YAML's core schema.
@@ -260,7 +263,7 @@ impl<'a> Reader<'a> {
                 continue;
             }
             seen.insert(name.clone(), key.clone());
-            entries.push(Entry { written: name.clone(), name, key, node, standing: Standing::Given });
+            entries.push(Entry::new(&name, key, node));
         }
     }
 
@@ -322,7 +325,34 @@ impl Standing {
     }
 }
 
+impl Entry {
+    /// An entry as it is given.
+    pub(crate) fn new(name: &str, key: Range<usize>, node: Node) -> Self {
+        let (written, name) = (name.to_owned(), name.to_owned());
+        Self { written, name, key, node, standing: Standing::Given, alternative: None }
+    }
+
+    /// Puts something else in the place of the value, or marks it as of no use.
+    pub(crate) fn replace(&mut self, by: Replacement) {
+        self.standing = if by.node.is_some() { Standing::StandIn } else { Standing::Lost };
+        if let Some(node) = by.node {
+            self.node = node;
+        }
+        self.alternative = by.alternative.map(Box::new);
+    }
+}
+
 impl Node {
+    /// Nothing, written nowhere.
+    pub(crate) fn nothing() -> Self {
+        Self { span: 0..0, kind: Kind::Scalar { text: String::new(), plain: true } }
+    }
+
+    /// Text, written nowhere.
+    pub(crate) fn text(text: &str) -> Self {
+        Self { span: 0..0, kind: Kind::Scalar { text: text.to_owned(), plain: false } }
+    }
+
     /// What the value means, if it is a scalar.
     pub(crate) fn scalar(&self) -> Option<Scalar<'_>> {
         match &self.kind {
@@ -406,30 +436,49 @@ impl Node {
         Followed { spot, path, rest }
     }
 
-    /// Marks what stands at `parts` (as [`Node::follow`] finds it) as of no use. `false` where nothing stands.
-    pub(crate) fn lose(&mut self, parts: &[String]) -> bool {
+    /// Puts something else in the place of what stands at `parts` (as [`Node::follow`] finds it), or marks it as
+    /// of no use where nothing else will do or was tried before. `false` where nothing stands.
+    pub(crate) fn replace(&mut self, parts: &[String], by: Replacement) -> bool {
         let Some((part, rest)) = parts.split_first() else { return false };
-        let (node, standing) = match &mut self.kind {
+        match &mut self.kind {
+            Kind::Map { named, entries, .. } => {
+                let Some(entry) = entries.iter_mut().find(|e| !e.standing.is_lost() && e.name == *part)
+                else {
+                    return false;
+                };
+                if !rest.is_empty() {
+                    return entry.node.replace(rest, by);
+                }
+                let may_stand_in = !*named && entry.standing == Standing::Given;
+                entry.replace(if may_stand_in { by } else { Replacement::default() });
+                true
+            }
+            Kind::Seq(items) => {
+                let Some(place) = place_of(items, part) else { return false };
+                if !rest.is_empty() {
+                    return items[place].node.replace(rest, by);
+                }
+                items[place].standing = Standing::Lost;
+                true
+            }
+            Kind::Scalar { .. } => false,
+        }
+    }
+
+    /// Puts the alternative in the place of every value that isn't given.
+    pub(crate) fn take_alternatives(&mut self) {
+        match &mut self.kind {
             Kind::Map { entries, .. } => {
-                match entries.iter_mut().find(|e| !e.standing.is_lost() && e.name == *part) {
-                    Some(entry) => (&mut entry.node, &mut entry.standing),
-                    None => return false,
+                for entry in entries {
+                    match entry.alternative.take() {
+                        Some(node) => (entry.node, entry.standing) = (*node, Standing::StandIn),
+                        None => entry.node.take_alternatives(),
+                    }
                 }
             }
-            Kind::Seq(items) => match place_of(items, part) {
-                Some(place) => {
-                    let item = &mut items[place];
-                    (&mut item.node, &mut item.standing)
-                }
-                None => return false,
-            },
-            Kind::Scalar { .. } => return false,
-        };
-        if rest.is_empty() {
-            *standing = Standing::Lost;
-            return true;
+            Kind::Seq(items) => items.iter_mut().for_each(|item| item.node.take_alternatives()),
+            Kind::Scalar { .. } => {}
         }
-        node.lose(rest)
     }
 
     /// Everything lost.

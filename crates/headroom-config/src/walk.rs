@@ -16,7 +16,8 @@ use headroom_core::units::{Quantity, Span, Timestamp};
 use serde_json::{Map, Value};
 
 use crate::diagnostic::{Finding, MAX_DIAGNOSTICS};
-use crate::say::{brief, choices, list, nearest};
+use crate::rules::{Rule, Rules, example};
+use crate::say::{brief, choices, first_line, list, lower_first, nearest};
 use crate::tree::{Entry, Kind, Node, Scalar, Standing};
 
 /// A rule for text, and what is wrong with one that breaks it.
@@ -61,43 +62,16 @@ pub(crate) enum Fate {
     Lost,
 }
 
-/// Compares `root` with `schema`, adds what is wrong to `findings` and mends `root`.
-pub(crate) fn walk(root: &mut Node, schema: &Value, findings: &mut Vec<Finding>) -> Fate {
-    let defs = schema.get("$defs").and_then(Value::as_object);
-    let mut walker = Walker { defs, findings, path: Vec::new() };
-    walker.value(root, schema, &(0..0))
+/// Compares `root` with the schema, adds what is wrong to `findings` and mends `root`.
+pub(crate) fn walk(root: &mut Node, rules: Rules<'_>, findings: &mut Vec<Finding>) -> Fate {
+    let mut walker = Walker { rules, findings, path: Vec::new() };
+    walker.value(root, rules.root(), &(0..0))
 }
 
 struct Walker<'a> {
-    defs: Option<&'a Map<String, Value>>,
+    rules: Rules<'a>,
     findings: &'a mut Vec<Finding>,
     path: Vec<String>,
-}
-
-/// A schema with its references followed.
-#[derive(Clone, Copy)]
-struct Rule<'a> {
-    schema: &'a Value,
-    /// The words of the type itself, not of the field that uses it.
-    about: Option<&'a str>,
-}
-
-impl<'a> Rule<'a> {
-    fn get(self, keyword: &str) -> Option<&'a Value> {
-        self.schema.get(keyword)
-    }
-
-    fn object(self, keyword: &str) -> Option<&'a Map<String, Value>> {
-        self.get(keyword).and_then(Value::as_object)
-    }
-
-    fn texts(self, keyword: &str) -> Vec<&'a str> {
-        match self.get(keyword) {
-            Some(Value::Array(all)) => all.iter().filter_map(Value::as_str).collect(),
-            Some(Value::String(one)) => vec![one],
-            _ => Vec::new(),
-        }
-    }
 }
 
 /// One of the things a value may be: a word, or a word with settings.
@@ -107,32 +81,6 @@ struct Choice<'a> {
 }
 
 impl<'a> Walker<'a> {
-    fn resolve(&self, schema: &'a Value) -> Rule<'a> {
-        /// References to references; the generator writes at most one.
-        const MAX_HOPS: usize = 8;
-        let mut rule = Rule { schema, about: schema.get("description").and_then(Value::as_str) };
-        for _ in 0..MAX_HOPS {
-            let Some(name) = rule.get("$ref").and_then(Value::as_str) else { break };
-            let name = name.strip_prefix("#/$defs/").unwrap_or(name);
-            let Some(target) = self.defs.and_then(|defs| defs.get(name)) else { break };
-            rule = Rule { schema: target, about: target.get("description").and_then(Value::as_str) };
-        }
-        rule
-    }
-
-    /// The schema of what stands under `part` in something of `schema`.
-    fn step(&self, schema: &'a Value, part: &str) -> Option<&'a Value> {
-        let rule = self.resolve(schema);
-        let below = rule.object("properties").and_then(|properties| properties.get(part));
-        let named = || rule.object("patternProperties").and_then(|patterns| patterns.values().next());
-        let rest = || rule.get("additionalProperties").filter(|rest| rest.is_object());
-        let branches = || {
-            let all = rule.get("oneOf").or_else(|| rule.get("anyOf"))?.as_array()?;
-            all.iter().find_map(|branch| self.step(branch, part))
-        };
-        below.or_else(named).or_else(rest).or_else(|| rule.get("items")).or_else(branches)
-    }
-
     fn report(&mut self, finding: Finding) {
         self.findings.push(finding.path(&self.path));
     }
@@ -148,7 +96,7 @@ impl<'a> Walker<'a> {
 
     /// Judges one value. `owner` is its key, to point at where the value itself can't be.
     fn value(&mut self, node: &mut Node, schema: &'a Value, owner: &Range<usize>) -> Fate {
-        let rule = self.resolve(schema);
+        let rule = self.rules.resolve(schema);
         if let Some(branches) = rule.get("anyOf").or_else(|| rule.get("oneOf")).and_then(Value::as_array) {
             return self.one_of(node, branches, rule, owner);
         }
@@ -273,6 +221,9 @@ impl<'a> Walker<'a> {
                 finding =
                     finding.help("write its settings below it, further to the right, or leave the line out");
             }
+            (Some(_), _) if is_plain_text && example(rule.schema).is_some() => {
+                finding = finding.help(format!("such as {}", example(rule.schema).unwrap_or_default()));
+            }
             (Some(Scalar::Integer(_) | Scalar::Float(_) | Scalar::Bool(_)), Kind::Scalar { text, .. })
                 if is_plain_text =>
             {
@@ -338,12 +289,9 @@ impl<'a> Walker<'a> {
             if let Some(schema) = properties.get(&entry.name) {
                 self.path.push(entry.written.clone());
                 if self.value(&mut entry.node, schema, &entry.key) == Fate::Lost {
-                    entry.standing = Standing::Lost;
-                    if required.contains(&entry.name.as_str()) {
-                        match self.stand_in(schema) {
-                            Some(node) => (entry.node, entry.standing) = (node, Standing::StandIn),
-                            None => fate = Fate::Lost,
-                        }
+                    entry.replace(self.rules.replacement(schema, required.contains(&entry.name.as_str())));
+                    if entry.standing.is_lost() && required.contains(&entry.name.as_str()) {
+                        fate = Fate::Lost;
                     }
                 }
                 self.path.pop();
@@ -357,57 +305,16 @@ impl<'a> Walker<'a> {
         }
         self.missing(&missing, properties, spot.clone());
         for name in missing {
-            match properties.get(name).and_then(|schema| self.stand_in(schema)) {
-                Some(node) => entries.push(Entry {
-                    written: name.to_owned(),
-                    name: name.to_owned(),
-                    key: spot.clone(),
-                    node,
-                    standing: Standing::StandIn,
-                }),
-                None => fate = Fate::Lost,
+            let mut entry = Entry::new(name, spot.clone(), Node::nothing());
+            entry.replace(
+                properties.get(name).map_or_else(Default::default, |s| self.rules.replacement(s, true)),
+            );
+            if entry.standing.is_lost() {
+                fate = Fate::Lost;
             }
+            entries.push(entry);
         }
         fate
-    }
-
-    /// Something valid for `schema`; `None` if that can't be told. Whether it makes sense doesn't matter: what
-    /// depends on it is not reported.
-    fn stand_in(&self, schema: &'a Value) -> Option<Node> {
-        let rule = self.resolve(schema);
-        let text = |text: &str| {
-            Some(Node { span: 0..0, kind: Kind::Scalar { text: text.to_owned(), plain: false } })
-        };
-        if let Some(branches) = rule.get("oneOf").or_else(|| rule.get("anyOf")).and_then(Value::as_array) {
-            return branches.iter().find_map(|branch| self.stand_in(branch));
-        }
-        if let Some(word) = rule.texts("const").into_iter().chain(rule.texts("enum")).next() {
-            return text(word);
-        }
-        match rule.texts("type").first().copied()? {
-            "object" => {
-                let entries = rule.texts("required").into_iter().map(|name| {
-                    let node = self.stand_in(rule.object("properties")?.get(name)?)?;
-                    let (written, name) = (name.to_owned(), name.to_owned());
-                    Some(Entry { written, name, key: 0..0, node, standing: Standing::Given })
-                });
-                let entries = entries.collect::<Option<Vec<_>>>()?;
-                Some(Node { span: 0..0, kind: Kind::Map { flow: true, named: false, entries } })
-            }
-            "array" => Some(Node { span: 0..0, kind: Kind::Seq(Vec::new()) }),
-            "string" => match rule.get("format").and_then(Value::as_str) {
-                Some("span") => text("1s"),
-                Some("quantity") => text("1"),
-                Some("date-time") => text("2000-01-01T00:00:00Z"),
-                Some(_) => None,
-                None => text("x"),
-            },
-            "integer" | "number" => {
-                let least = rule.get("minimum").and_then(Value::as_i64).unwrap_or(0).max(1);
-                Some(Node { span: 0..0, kind: Kind::Scalar { text: least.to_string(), plain: true } })
-            }
-            _ => None,
-        }
     }
 
     fn named_entry(
@@ -487,12 +394,12 @@ impl<'a> Walker<'a> {
             return None;
         }
         let has = |schema: &'a Value| {
-            let rule = self.resolve(schema);
+            let rule = self.rules.resolve(schema);
             let branches = rule.get("anyOf").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
             rule.object("properties").is_some_and(|p| p.contains_key(name))
                 || branches
                     .iter()
-                    .any(|b| self.resolve(b).object("properties").is_some_and(|p| p.contains_key(name)))
+                    .any(|b| self.rules.resolve(b).object("properties").is_some_and(|p| p.contains_key(name)))
         };
         properties.iter().find(|(_, schema)| has(schema)).map(|(parent, _)| parent.as_str())
     }
@@ -564,7 +471,7 @@ impl<'a> Walker<'a> {
         for branch in branches {
             let mut tried = node.clone();
             let mut findings = Vec::new();
-            let mut walker = Walker { defs: self.defs, findings: &mut findings, path: self.path.clone() };
+            let mut walker = Walker { rules: self.rules, findings: &mut findings, path: self.path.clone() };
             let fate = walker.value(&mut tried, branch, owner);
             if best.as_ref().is_none_or(|(least, ..)| findings.len() < least.len()) {
                 best = Some((findings, tried, fate));
@@ -710,20 +617,6 @@ fn name_like(pattern: &str, text: &str) -> Option<String> {
     try_name(text).or_else(|| try_name(&text.to_lowercase().replace('_', "-")))
 }
 
-/// What the schema says of the setting at `path`.
-pub(crate) fn about(schema: &Value, path: &[String]) -> Option<String> {
-    let mut findings = Vec::new();
-    let defs = schema.get("$defs").and_then(Value::as_object);
-    let walker = Walker { defs, findings: &mut findings, path: Vec::new() };
-    let mut here = schema;
-    let mut about = None;
-    for part in path {
-        here = walker.step(here, part)?;
-        about = here.get("description").and_then(Value::as_str).or(about);
-    }
-    Some(format!("`{}`: {}", brief(path.last()?), lower_first(first_line(about?))))
-}
-
 /// What stands there, in a few words.
 fn describe(node: &Node) -> String {
     match (&node.kind, node.scalar()) {
@@ -751,19 +644,81 @@ fn type_name(name: &str) -> &str {
     }
 }
 
-/// A sentence's start as it reads within another; an abbreviation keeps its capitals.
-fn lower_first(text: &str) -> String {
-    let mut chars = text.chars();
-    match (chars.next(), chars.clone().next()) {
-        (Some(first), second) if !second.is_some_and(char::is_uppercase) => {
-            first.to_lowercase().chain(chars).collect()
-        }
-        _ => text.to_owned(),
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// The first sentence or line of a description.
-fn first_line(text: &str) -> &str {
-    let line = text.lines().next().unwrap_or(text);
-    line.split(". ").next().unwrap_or(line).trim_end_matches('.')
+    /// Every keyword in `schema`, but not names of settings and types.
+    fn keywords<'v>(schema: &'v Value, found: &mut BTreeSet<&'v str>) {
+        let Some(object) = schema.as_object() else { return };
+        for (keyword, value) in object {
+            found.insert(keyword);
+            match (keyword.as_str(), value) {
+                ("default" | "examples" | "const" | "enum", _) => {}
+                ("properties" | "patternProperties" | "$defs", Value::Object(named)) => {
+                    named.values().for_each(|schema| keywords(schema, found));
+                }
+                (_, Value::Array(schemas)) => schemas.iter().for_each(|schema| keywords(schema, found)),
+                (_, schema) => keywords(schema, found),
+            }
+        }
+    }
+
+    /// A new keyword in the schema is a new rule that the walk must learn, or it would go unchecked.
+    #[test]
+    fn the_walk_knows_every_keyword_of_the_schema() {
+        let known = [
+            "$defs",
+            "$ref",
+            "$schema",
+            "additionalProperties",
+            "anyOf",
+            "const",
+            "default",
+            "description",
+            "enum",
+            "examples",
+            "format",
+            "items",
+            "maxLength",
+            "maximum",
+            "minimum",
+            "oneOf",
+            "pattern",
+            "patternProperties",
+            "properties",
+            "required",
+            "title",
+            "type",
+        ];
+        let schema = crate::schema::schema();
+        let mut found = BTreeSet::new();
+        keywords(&schema, &mut found);
+        let unknown: Vec<_> = found.into_iter().filter(|keyword| !known.contains(keyword)).collect();
+        assert_eq!(unknown, Vec::<&str>::new());
+    }
+
+    /// A kind of name whose pattern the walk doesn't know would be reported by the type, at its mapping's place.
+    #[test]
+    fn the_walk_knows_every_pattern_of_the_schema() {
+        fn patterns<'v>(schema: &'v Value, found: &mut BTreeSet<&'v str>) {
+            match schema {
+                Value::Object(object) => {
+                    found.extend(object.get("pattern").and_then(Value::as_str));
+                    if let Some(Value::Object(named)) = object.get("patternProperties") {
+                        found.extend(named.keys().map(String::as_str));
+                    }
+                    object.values().for_each(|value| patterns(value, found));
+                }
+                Value::Array(values) => values.iter().for_each(|value| patterns(value, found)),
+                _ => {}
+            }
+        }
+        let schema = crate::schema::schema();
+        let mut found = BTreeSet::new();
+        patterns(&schema, &mut found);
+        for pattern in found {
+            assert!(PATTERNS.iter().any(|(known, ..)| *known == pattern), "{pattern}");
+        }
+    }
 }

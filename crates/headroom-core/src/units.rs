@@ -564,7 +564,7 @@ impl JsonSchema for Price {
         "Price".into()
     }
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "description": "Dollars an hour: 0.096 USD/h.", "type": "string", "format": "price" })
+        json_schema!({ "description": "Dollars an hour: 0.096 USD/h.", "type": "string", "format": "price", "examples": ["0.096 USD/h"] })
     }
 }
 

@@ -14,7 +14,7 @@ use crate::units::Span;
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct BalancerSettings {
     /// The address clients connect to; port 0 takes any free one.
-    #[schemars(with = "String")]
+    #[schemars(with = "String", example = "127.0.0.1:8080")]
     pub listen: SocketAddr,
     /// Which replica gets the next request.
     #[serde(default)]
