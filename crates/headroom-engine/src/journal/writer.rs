@@ -347,3 +347,82 @@ pub(crate) fn last_moment(db: &Connection) -> rusqlite::Result<Option<Timestamp>
         .optional()
         .map(|at| at.map(Timestamp::from_millis))
 }
+
+#[cfg(test)]
+mod tests {
+    use headroom_core::controller::Measured;
+    use headroom_core::reading::Sample;
+    use headroom_core::units::{Level, Span};
+
+    use super::*;
+
+    fn writer(dir: &std::path::Path) -> Writer {
+        let path = dir.join("journal.db");
+        let (db, _) = super::super::check::open(&path).unwrap();
+        Writer::new(db, path, Retention::default()).unwrap()
+    }
+
+    fn batch(n: i64, samples: usize) -> Batch {
+        let at = Timestamp::from_millis(0).plus(Span::seconds(n.unsigned_abs()));
+        let sample = |i| Measured {
+            workload: "web".parse().unwrap(),
+            signal: format!("s{i}").parse().unwrap(),
+            value: Ok(Sample::new(at, Level::new(0.1).unwrap())),
+        };
+        Batch {
+            inputs: vec![Input::Sampled { at, samples: (0..samples).map(sample).collect() }],
+            ..Batch::new(at)
+        }
+    }
+
+    /// A full disk: an error that says so, nothing half written, and all goes on when there is space.
+    #[test]
+    fn a_full_disk_is_told_and_passes() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = writer(dir.path());
+        let pages: i64 = writer.db.query_row("PRAGMA page_count", [], |r| r.get(0)).unwrap();
+        writer.db.query_row(&format!("PRAGMA max_page_count = {}", pages + 8), [], |_| Ok(())).unwrap();
+        let mut acknowledged = 0;
+        let error = loop {
+            match writer.append(&[&batch(acknowledged, 50)]) {
+                Ok(seqs) => {
+                    acknowledged += 1;
+                    assert_eq!(seqs, [Seq(acknowledged)]);
+                }
+                Err(error) => break error,
+            }
+            assert!(acknowledged < 1000, "eight pages are full some time");
+        };
+        assert!(matches!(error, JournalError::Full { .. }) && error.may_pass(), "{error}");
+        assert!(error.to_string().contains("free space"), "{error}");
+        // Again, and the same: nothing of the refused batch is there.
+        assert!(matches!(writer.append(&[&batch(acknowledged, 50)]), Err(JournalError::Full { .. })));
+        let there: i64 = writer.db.query_row("SELECT count(*) FROM input", [], |r| r.get(0)).unwrap();
+        assert_eq!(there, acknowledged);
+
+        writer.db.query_row("PRAGMA max_page_count = 1000000", [], |_| Ok(())).unwrap();
+        assert_eq!(writer.append(&[&batch(acknowledged, 50)]).unwrap(), [Seq(acknowledged + 1)]);
+        writer.flush().unwrap();
+        let counted: i64 = writer.db.query_row("SELECT sum(count) FROM point_1h", [], |r| r.get(0)).unwrap();
+        assert_eq!(counted, (acknowledged + 1) * 50, "every sample counts once");
+    }
+
+    /// One batch that does not fit takes no other with it.
+    #[test]
+    fn a_group_with_a_batch_that_fails_is_written_one_by_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut writer = writer(dir.path());
+        let pages: i64 = writer.db.query_row("PRAGMA page_count", [], |r| r.get(0)).unwrap();
+        writer.db.query_row(&format!("PRAGMA max_page_count = {}", pages + 4), [], |_| Ok(())).unwrap();
+        let mut answers = Vec::new();
+        let mut group = Vec::new();
+        for samples in [1, 5000, 1] {
+            let (answer, answered) = oneshot::channel();
+            group.push((Arc::new(batch(1, samples)), answer));
+            answers.push(answered);
+        }
+        writer.append_all(&mut group);
+        let results: Vec<_> = answers.into_iter().map(|a| a.blocking_recv().unwrap().ok()).collect();
+        assert_eq!(results, [Some(Seq(1)), None, Some(Seq(2))]);
+    }
+}
