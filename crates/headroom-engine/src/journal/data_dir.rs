@@ -18,7 +18,19 @@ const LAYOUT: u32 = 1;
 #[derive(Clone, Debug)]
 pub struct DataDir {
     path: PathBuf,
-    _lock: Arc<File>,
+    _lock: Arc<Lock>,
+}
+
+/// Lets go when it is dropped, not when the last copy of the descriptor is closed: a child between its fork and its
+/// exec has a copy for a moment.
+#[derive(Debug)]
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Where this fails, closing does it.
+        let _ = self.0.unlock();
+    }
 }
 
 /// Why a data directory can't be used.
@@ -106,7 +118,7 @@ impl DataDir {
         if let Err(error) = write_pid(&mut lock) {
             tracing::warn!(path = %lock_path.display(), %error, "can't note the process id in the lock file");
         }
-        Ok(Self { path, _lock: Arc::new(lock) })
+        Ok(Self { path, _lock: Arc::new(Lock(lock)) })
     }
 
     /// Where it is.

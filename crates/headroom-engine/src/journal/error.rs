@@ -52,7 +52,7 @@ pub enum JournalError {
         detail: String,
     },
     /// A record is there and can't be understood.
-    #[error("{what} in the journal can't be read: {detail}. Was it written by another version of headroom?")]
+    #[error("{what} in the journal can't be read: {detail}")]
     Unreadable {
         /// Which record.
         what: String,

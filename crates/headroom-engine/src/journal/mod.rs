@@ -21,6 +21,7 @@ mod replay;
 mod retention;
 mod rollup;
 mod schema;
+mod seal;
 mod series;
 mod wal;
 mod writer;
@@ -141,7 +142,6 @@ pub struct Opened {
 pub struct Journal {
     calls: mpsc::Sender<Call>,
     reader: Reader,
-    _dir: DataDir,
 }
 
 impl Journal {
@@ -157,13 +157,15 @@ impl Journal {
         let writer = Writer::new(db, path.clone(), retention.clone())?;
         let last = writer.seq();
         let (calls, queue) = mpsc::channel(QUEUE);
+        // The writer holds the directory until its last commit, whoever lets go of it before.
+        let held = dir.clone();
         std::thread::Builder::new()
             .name("journal".to_owned())
-            .spawn(move || writer.run(queue))
+            .spawn(move || writer.run(queue, held))
             .map_err(|e| JournalError::io("start the writer of", &path, e))?;
         // The reader's handle is weak: it must not keep a journal open that everyone else has let go.
         let reader = Reader::new(&path, retention, Some(calls.downgrade()))?;
-        Ok((Self { calls, reader, _dir: dir.clone() }, Opened { last, set_aside }))
+        Ok((Self { calls, reader }, Opened { last, set_aside }))
     }
 
     /// Writes a batch; returns after the commit, with the number of its last input. Then, and not before, its effects
@@ -177,7 +179,8 @@ impl Journal {
         self.call(|answer| Call::Append(batch, answer)).await
     }
 
-    /// Closes the journal for all handles. Not needed for safety; it spares the next start a moment of work.
+    /// Closes the journal for all handles and lets go of its directory. Not needed for safety; it spares the next
+    /// start a moment of work.
     ///
     /// # Errors
     /// The last points could not be written; nothing acknowledged is lost.

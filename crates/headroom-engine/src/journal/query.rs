@@ -22,6 +22,7 @@ use super::encode::{self, Kind};
 use super::error::JournalError;
 use super::retention::Retention;
 use super::schema::{self, Found};
+use super::seal::unseal;
 use super::writer::{Call, decision_row};
 use super::{Seq, open_reader};
 
@@ -272,7 +273,8 @@ impl Reader {
                 let end = match settled {
                     (Some(at), Some(outcome)) => Some(ActionEnd {
                         at: Timestamp::from_millis(at),
-                        outcome: parse(&outcome, || "the outcome of an action".to_owned())?,
+                        outcome: serde_json::from_str(&outcome)
+                            .map_err(|e| JournalError::unreadable("the outcome of an action", e))?,
                     }),
                     (_, _) => None,
                 };
@@ -367,7 +369,13 @@ impl From<JournalError> for ReadFailed {
 
 /// A record's text as a value.
 pub(crate) fn parse<T: DeserializeOwned>(text: &str, what: impl FnOnce() -> String) -> Result<T, ReadFailed> {
+    let Some(text) = unseal(text) else { return Err(damaged(what()).into()) };
     serde_json::from_str(text).map_err(|e| JournalError::unreadable(what(), e).into())
+}
+
+/// A record whose checksum does not fit.
+fn damaged(what: String) -> JournalError {
+    JournalError::unreadable(what, "its checksum does not fit, so the file was damaged")
 }
 
 /// Hands the inputs after `after`, up to and with `to`, to `take`, in order.
@@ -382,10 +390,11 @@ pub(crate) fn each_input(
     let mut rows = inputs.query(params![after, to])?;
     while let Some(row) = rows.next()? {
         let (seq, kind): (i64, i64) = (row.get(0)?, row.get(1)?);
-        let body: String = row.get(2)?;
+        let sealed: String = row.get(2)?;
         let what = || format!("input {seq}");
         let kind = Kind::of(kind).ok_or_else(|| JournalError::unreadable(what(), "unknown kind"))?;
-        take(seq, encode::read(kind, &body).map_err(|e| JournalError::unreadable(what(), e))?);
+        let body = unseal(&sealed).ok_or_else(|| damaged(what()))?;
+        take(seq, encode::read(kind, body).map_err(|e| JournalError::unreadable(what(), e))?);
     }
     Ok(())
 }

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::Seq;
 use super::error::JournalError;
 use super::query::{ReadFailed, Reader, each_input, parse};
+use super::seal::unseal;
 use super::writer::decision_row;
 
 /// What a replay came to.
@@ -120,6 +121,7 @@ fn replay(db: &Connection) -> Result<Option<ReplayReport>, ReadFailed> {
         for effect in controller.handle(input) {
             let Effect::Record(decision) = effect else { continue };
             let next = recorded.next().and_then(|row| row.map(|r| r.get::<_, String>(0)).transpose());
+            let next = next.map(|sealed| sealed.map(|s| unseal(&s).unwrap_or(&s).to_owned()));
             match (serde_json::to_string(&decision), next) {
                 (Ok(replayed), Ok(Some(recorded))) if replayed == recorded => report.same += 1,
                 (Ok(replayed), Ok(recorded)) => {
@@ -145,7 +147,7 @@ fn replay(db: &Connection) -> Result<Option<ReplayReport>, ReadFailed> {
         && let Some(row) = recorded.next()?
     {
         report.difference =
-            Some(Difference { after: Seq(after), recorded: Some(row.get(0)?), replayed: None });
+            Some(Difference { after: Seq(after), recorded: Some(row.get::<_, String>(0)?), replayed: None });
     }
     Ok(Some(report))
 }

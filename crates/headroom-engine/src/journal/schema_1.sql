@@ -1,4 +1,5 @@
--- The journal, version 1. Times are milliseconds since 1970-01-01T00:00:00Z; bodies are JSON.
+-- The journal, version 1. Times are milliseconds since 1970-01-01T00:00:00Z; bodies are a CRC-32 in hexadecimal, a
+-- space, and JSON: substr(body, 10) is the JSON.
 
 -- Everything the controller was told, in its order. kind: 0 an Input as it is, 1 samples in short form.
 CREATE TABLE input (

@@ -19,7 +19,8 @@ use super::error::JournalError;
 use super::query::ActionOutcome;
 use super::retention::{Kept, Retention, give_back};
 use super::rollup::{Pending, SeriesNames};
-use super::{Batch, Seq};
+use super::seal::{seal, unseal};
+use super::{Batch, DataDir, Seq};
 
 /// Batches written in one transaction at the most. The queue has no more.
 const GROUP: usize = 64;
@@ -83,7 +84,10 @@ impl Writer {
             while let Some(row) = rows.next().map_err(failed)? {
                 let kind: i64 = row.get(0).map_err(failed)?;
                 let body: String = row.get(1).map_err(failed)?;
-                match encode::Kind::of(kind).and_then(|kind| encode::read(kind, &body).ok()) {
+                match encode::Kind::of(kind)
+                    .zip(unseal(&body))
+                    .and_then(|(kind, text)| encode::read(kind, text).ok())
+                {
                     Some(input) => pending.count(&mut names, &input),
                     None => unread += 1,
                 }
@@ -111,7 +115,7 @@ impl Writer {
     }
 
     /// Serves until it is closed or nobody is left who could call.
-    pub(crate) fn run(mut self, mut calls: mpsc::Receiver<Call>) {
+    pub(crate) fn run(mut self, mut calls: mpsc::Receiver<Call>, dir: DataDir) {
         let mut group = Vec::new();
         while calls.blocking_recv_many(&mut group, GROUP) > 0 {
             let mut appends: Vec<(Arc<Batch>, Answer<Seq>)> = Vec::new();
@@ -125,7 +129,11 @@ impl Writer {
                     }
                     Call::Close(answer) => {
                         self.append_all(&mut appends);
-                        let _ = answer.send(self.close());
+                        let closed = self.close();
+                        // Who has the answer may open the journal again.
+                        drop(self);
+                        drop(dir);
+                        let _ = answer.send(closed);
                         return;
                     }
                 }
@@ -256,7 +264,8 @@ fn write_batch(
 ) -> Result<(), Failed> {
     let mut insert = db.prepare_cached("INSERT INTO input (seq, at, kind, body) VALUES (?1, ?2, ?3, ?4)")?;
     for input in &batch.inputs {
-        let (kind, body) = encode::write(input)?;
+        let (kind, text) = encode::write(input)?;
+        let body = seal(&text);
         *seq += 1;
         insert.execute(params![*seq, encode::at(input).as_millis(), kind.code(), body])?;
         kept.input_bytes = kept.input_bytes.saturating_add(body.len() as u64);
@@ -281,7 +290,7 @@ fn write_batch(
             class
         ])?;
         db.prepare_cached("INSERT INTO decision_body (id, body) VALUES (?1, ?2)")?
-            .execute(params![db.last_insert_rowid(), serde_json::to_string(decision)?])?;
+            .execute(params![db.last_insert_rowid(), seal(&serde_json::to_string(decision)?)])?;
         last.push((name.clone(), decision.clone()));
     }
     for action in &batch.actions {
@@ -293,7 +302,7 @@ fn write_batch(
             action.decision.workload.as_str(),
             action.decision.number.cast_signed(),
             action.at.as_millis(),
-            serde_json::to_string(action)?
+            seal(&serde_json::to_string(action)?)
         ])?;
     }
     // After the actions: one that ends at once may stand in the same batch.
@@ -313,13 +322,13 @@ fn write_batch(
     }
     for notice in &batch.notices {
         db.prepare_cached("INSERT INTO notice (workload, at, body) VALUES (?1, ?2, ?3)")?.execute(
-            params![notice.workload.as_str(), notice.at.as_millis(), serde_json::to_string(notice)?],
+            params![notice.workload.as_str(), notice.at.as_millis(), seal(&serde_json::to_string(notice)?)],
         )?;
     }
     if let Some(snapshot) = &batch.snapshot {
         // Two of the same moment are the same; the later text counts.
         db.prepare_cached("INSERT OR REPLACE INTO snapshot (seq, at, body) VALUES (?1, ?2, ?3)")?
-            .execute(params![*seq, batch.at.as_millis(), serde_json::to_string(snapshot)?])?;
+            .execute(params![*seq, batch.at.as_millis(), seal(&serde_json::to_string(snapshot)?)])?;
         if kept.snapshots.last().is_some_and(|(s, _)| s == seq) {
             kept.snapshots.pop();
         }

@@ -383,5 +383,5 @@ async fn an_unreadable_snapshot_is_passed_over() {
     assert_eq!(restored.snapshot(), world.controller.snapshot());
     db.execute("UPDATE snapshot SET body = '{}'", []).unwrap();
     let error = journal.restore().await.unwrap_err().to_string();
-    assert!(error.contains("snapshot") && error.contains("another version"), "{error}");
+    assert!(error.contains("snapshot") && error.contains("damaged"), "{error}");
 }

@@ -54,6 +54,15 @@ impl World {
         Self { controller, at: START, replicas: Replicas(2), seconds: 0 }
     }
 
+    /// The world after so many seconds.
+    pub(crate) fn after(seconds: u64) -> Self {
+        let mut world = Self::new();
+        for _ in 0..seconds {
+            let _ = world.second();
+        }
+        world
+    }
+
     /// The batch that begins a journal.
     pub(crate) fn first(&self) -> Batch {
         Batch { snapshot: Some(self.controller.snapshot()), ..Batch::new(self.at) }
