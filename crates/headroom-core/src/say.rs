@@ -290,6 +290,9 @@ fn english(reason: &Reason) -> String {
         Reason::StabilisingUp { window, until } => {
             format!("a lower count was wanted within the last {}, until {}", length(*window), clock(*until))
         }
+        Reason::StepUpLimited { allowed, period } if period.is_zero() => {
+            format!("one change adds at most {allowed}")
+        }
         Reason::StepUpLimited { allowed, period } => {
             format!("limited to {allowed} more now (at most so many within {})", length(*period))
         }
@@ -389,6 +392,9 @@ fn korean(reason: &Reason) -> String {
         }
         Reason::StabilisingUp { window, until } => {
             format!("최근 {} 안에 더 낮은 수가 요구됨, {}까지", length(*window), clock(*until))
+        }
+        Reason::StepUpLimited { allowed, period } if period.is_zero() => {
+            format!("한 번에 최대 {allowed}개 추가")
         }
         Reason::StepUpLimited { allowed, period } => {
             format!("지금은 {allowed}개까지만 추가 가능({} 기준)", length(*period))

@@ -39,6 +39,20 @@ pub struct ScalingRules {
     /// the strategy's own tolerance.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tolerance: Option<Quantity>,
+    /// A limit of one change of growth, whatever the policies allow. By default none; the HPA uses factor 2 and
+    /// atLeast 4 where its manifest has no `behavior`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub burst: Option<Burst>,
+}
+
+/// One change grows to at most `max(factor × count, atLeast)`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Burst {
+    /// So many times the present count (HPA: 2).
+    pub factor: f64,
+    /// Up to this count in any case (HPA: 4).
+    pub at_least: Replicas,
 }
 
 /// At most so much within so long. Exactly one of `percent` and `replicas` is given.
@@ -147,6 +161,14 @@ impl Behavior {
                     at.key("stabilization"),
                     format!("is longer than {}, the longest window", Self::MAX_STABILIZATION),
                 ));
+            }
+            if let Some(burst) = &rules.burst {
+                if key == "scaleDown" {
+                    problems.push(Problem::new(at.key("burst"), "a burst limits growing only"));
+                }
+                if !(burst.factor.is_finite() && burst.factor >= 1.0) {
+                    problems.push(Problem::new(at.key("burst").key("factor"), "must be at least 1"));
+                }
             }
             if let Some(tolerance) = &rules.tolerance {
                 crate::strategy::check_tolerance(tolerance, &at.key("tolerance"), problems);

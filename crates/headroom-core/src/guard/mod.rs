@@ -15,6 +15,8 @@ mod stabilise;
 mod step;
 pub mod velocity;
 
+pub use stabilise::stabilised;
+
 use crate::context::Context;
 use crate::decision::{Draft, Recommendation};
 

@@ -6,30 +6,42 @@
 
 use crate::context::Context;
 use crate::decision::{By, Draft};
+use crate::extremes::Extremes;
 use crate::reason::Reason;
+use crate::units::{Replicas, Timestamp};
+
+/// The count between `current` and `desired` that the windows allow: shrinking to no less than the highest
+/// recommendation, growing to no more than the lowest. `current` and `desired` may lie beyond any window.
+#[must_use]
+pub fn stabilised(current: i64, desired: i64, highest: &Extremes, lowest: &Extremes, at: Timestamp) -> i64 {
+    let count = |extreme: Option<(Replicas, Timestamp)>| extreme.map(|(count, _)| i64::from(count.0));
+    if desired < current {
+        count(highest.extreme(at)).unwrap_or(desired).clamp(desired, current)
+    } else {
+        count(lowest.extreme(at)).unwrap_or(desired).clamp(current, desired)
+    }
+}
 
 pub(super) fn limit(cx: &Context<'_>, draft: &mut Draft) {
     let behavior = &cx.workload().behavior;
-    if draft.shrinks() {
-        // Before any recommendation is known the present count stands for the unknown past (as in the HPA), so
-        // the first move after a start is never down.
-        let window = behavior.down_window();
-        let unknown = cx.memory().highest.is_empty() && !window.is_zero();
-        let past = cx.memory().highest.extreme(cx.at());
-        let past = past.or_else(|| unknown.then(|| (draft.from(), cx.at().plus(window))));
-        if let Some((highest, until)) = past
-            && highest > draft.wanted()
-        {
-            let why = Reason::StabilisingDown { window, until };
-            draft.move_to(highest.min(draft.from()), By::Stabilise, why);
-        }
-    } else if draft.grows()
-        && let Some((lowest, until)) = cx.memory().lowest.extreme(cx.at())
-        && lowest < draft.wanted()
-    {
-        let why = Reason::StabilisingUp { window: behavior.up_window(), until };
-        draft.move_to(lowest.max(draft.from()), By::Stabilise, why);
+    let (highest, lowest) = (&cx.memory().highest, &cx.memory().lowest);
+    let (from, wanted) = (i64::from(draft.from().0), i64::from(draft.wanted().0));
+    let window = if draft.shrinks() { behavior.down_window() } else { behavior.up_window() };
+    let unknown = draft.shrinks() && highest.is_empty() && !window.is_zero();
+    // Before any recommendation is known the present count stands for the unknown past (as in the HPA), so
+    // the first move after a start is never down.
+    let to = if unknown { from } else { stabilised(from, wanted, highest, lowest, cx.at()) };
+    if to == wanted {
+        return;
     }
+    let why = if draft.shrinks() {
+        let until = highest.extreme(cx.at()).map_or(cx.at().plus(window), |(_, until)| until);
+        Reason::StabilisingDown { window, until }
+    } else {
+        let until = lowest.extreme(cx.at()).map_or(cx.at().plus(window), |(_, until)| until);
+        Reason::StabilisingUp { window, until }
+    };
+    draft.move_to(Replicas(u32::try_from(to).unwrap_or(u32::MAX)), By::Stabilise, why);
 }
 
 #[cfg(test)]

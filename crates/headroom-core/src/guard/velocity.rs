@@ -6,7 +6,7 @@
 //! policies the one that allows most counts, or the one that allows least, as written.
 
 use crate::context::Direction;
-use crate::fleet::{PolicySelect, ScalingPolicy, ScalingRules};
+use crate::fleet::{Burst, PolicySelect, ScalingPolicy, ScalingRules};
 use crate::units::Span;
 
 /// What changed within a period.
@@ -36,7 +36,7 @@ impl Moved {
 }
 
 /// The furthest count the rules allow to go to from `present`, never on the other side of it, and the period
-/// of the policy that says so; `None` where no policy is written. A direction that is switched off goes nowhere.
+/// of the policy that says so (no length: the limit of one change); `None` where nothing is written. A direction that is switched off goes nowhere.
 pub fn furthest(
     rules: &ScalingRules,
     direction: Direction,
@@ -46,19 +46,36 @@ pub fn furthest(
     if rules.select == PolicySelect::Disabled {
         return Some((present, Span::ZERO));
     }
+    let burst = rules.burst.filter(|_| direction == Direction::Up).map(|b| burst(&b, present));
     let edges = rules.policies.iter().map(|p| (edge(p, direction, present, moved(p.period)), p.period));
     // Growing as far as possible is the largest count, shrinking as far as possible the smallest.
-    let (edge, period) = match (direction, rules.select) {
+    let by_policy = match (direction, rules.select) {
         (Direction::Up, PolicySelect::Max) | (Direction::Down, PolicySelect::Min) => {
             edges.max_by_key(|e| e.0)
         }
         (Direction::Up | Direction::Down, _) => edges.min_by_key(|e| e.0),
-    }?;
+    };
+    let (edge, period) = match (by_policy, burst) {
+        (Some((edge, _)), Some(burst)) if burst < edge => (burst, Span::ZERO),
+        (None, Some(burst)) => (burst, Span::ZERO),
+        (by_policy, _) => by_policy?,
+    };
     let edge = match direction {
         Direction::Up => edge.max(present),
         Direction::Down => edge.min(present),
     };
     Some((edge, period))
+}
+
+/// How far one change may grow.
+fn burst(burst: &Burst, present: i64) -> i64 {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_precision_loss,
+        reason = "counts are below 2^31, and a float beyond the range saturates"
+    )]
+    let times = (burst.factor * present as f64) as i64;
+    times.max(i64::from(burst.at_least.0))
 }
 
 /// How far one policy allows to go.

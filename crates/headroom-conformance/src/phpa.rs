@@ -1,0 +1,5 @@
+use crate::{Answer, Given};
+
+pub(crate) fn answer(_kind: &str, _given: Given<'_>) -> Option<Answer> {
+    None
+}
