@@ -11,6 +11,7 @@ use crate::observation::TargetStatus;
 use crate::reading::{Reading, Sample};
 use crate::reason::{Reason, Seen};
 use crate::series::WindowStats;
+use crate::strategy::StrategyMemory;
 use crate::units::{Replicas, Span, Timestamp};
 
 /// One workload at one moment.
@@ -23,6 +24,8 @@ pub struct Context<'a> {
     pub(crate) current: Replicas,
     pub(crate) signals: &'a [SeenSignal],
     pub(crate) memory: &'a Memory,
+    /// Which of the workload's strategies asks.
+    pub(crate) strategy: usize,
 }
 
 /// Which way a change goes.
@@ -77,6 +80,12 @@ impl<'a> Context<'a> {
         self.memory
     }
 
+    /// What the strategy that asks remembers.
+    #[must_use]
+    pub fn own(&self) -> &'a StrategyMemory {
+        self.memory.strategies.get(self.strategy).unwrap_or(&StrategyMemory::Nothing)
+    }
+
     /// What is known of `signal`; `None` where the policy has no such signal.
     #[must_use]
     pub fn reading(&self, signal: &SignalName) -> Option<&'a Reading> {
@@ -118,19 +127,21 @@ impl<'a> Context<'a> {
     /// What the last `window` of `signal` holds, if a strategy asked for it to be remembered.
     #[must_use]
     pub fn window(&self, signal: &SignalName, window: Span) -> Option<WindowStats> {
-        self.memory.signal(signal)?.series.as_ref()?.stats(self.at, window)
+        self.memory.signal(signal)?.series(window)?.stats(self.at, window)
     }
 
-    /// For how long `holds(min, max)` has been true of `signal` without a gap.
+    /// For how long, within the last `window` that a strategy asked for, `holds(min, max)` has been true of `signal`
+    /// without a gap.
     #[must_use]
     pub fn held(
         &self,
         signal: &SignalName,
+        window: Span,
         holds: impl Fn(crate::units::Level, crate::units::Level) -> bool,
     ) -> Span {
         self.memory
             .signal(signal)
-            .and_then(|s| s.series.as_ref())
+            .and_then(|s| s.series(window))
             .map_or(Span::ZERO, |series| series.held(self.at, holds))
     }
 

@@ -26,6 +26,7 @@ use crate::names::{SignalName, WorkloadName};
 use crate::observation::TargetStatus;
 use crate::reading::{Absence, Reading, Sample};
 use crate::reason::Reason;
+use crate::strategy::StrategyMemory;
 use crate::units::{Replicas, Span, Timestamp};
 
 /// A run of decisions that say the same is recorded this often.
@@ -280,7 +281,7 @@ impl Controller {
             };
             match value {
                 Ok(sample) => {
-                    if let Some(series) = &mut memory.series {
+                    for series in &mut memory.series {
                         series.push(sample.at, sample.value);
                     }
                     memory.absence = None;
@@ -387,6 +388,7 @@ impl Controller {
         let (mut decision, recommended) = decide(name, workload, memory, at, buffers);
         if let Some(count) = recommended {
             memory.recommended(at, decision.from, count);
+            remember(name, workload, memory, &decision);
         }
         if let Some(finding) = inspect(workload, memory, &decision).first() {
             effects.push(Effect::Notify(reject(&mut decision, finding)));
@@ -494,9 +496,9 @@ pub fn decide(
         }
     };
     let current = decision.from;
-    let cx = Context { at, name, workload, status, current, signals: &decision.signals, memory };
+    let cx = Context { at, name, workload, status, current, signals: &decision.signals, memory, strategy: 0 };
     for (index, strategy) in workload.strategies.iter().enumerate() {
-        let advice = strategy.recommend(&cx);
+        let advice = strategy.recommend(&Context { strategy: index, ..cx });
         decision.recommendations.push(Recommendation { strategy: strategy.kind_of(), index, advice });
     }
     let mut draft = Draft::starting_at(current, steps);
@@ -520,6 +522,22 @@ pub fn decide(
         Outcome::Keep
     };
     (decision, Some(recommended))
+}
+
+/// Lets the strategies that need more than the signals' past remember the moment that was just decided on.
+fn remember(name: &WorkloadName, workload: &Workload, memory: &mut Memory, decision: &Decision) {
+    for (index, strategy) in workload.strategies.iter().enumerate() {
+        let Some((_, status)) = &memory.status else { return };
+        let (at, current, signals) = (decision.at, decision.from, decision.signals.as_slice());
+        let cx = Context { at, name, workload, status, current, signals, memory, strategy: index };
+        let Some(remembered) = strategy.remember(&cx) else { continue };
+        if memory.strategies.len() != workload.strategies.len() {
+            memory.strategies.resize(workload.strategies.len(), StrategyMemory::Nothing);
+        }
+        if let Some(own) = memory.strategies.get_mut(index) {
+            *own = remembered;
+        }
+    }
 }
 
 /// Why the target's size is not known at `at`, if it is not.

@@ -20,6 +20,7 @@ use crate::observation::TargetStatus;
 use crate::reading::{Absence, Sample};
 use crate::series::Series;
 use crate::start_up::StartUps;
+use crate::strategy::{Strategy, StrategyMemory};
 use crate::units::{Replicas, Span, Timestamp};
 
 /// Changes remembered at the most, however many happen within [`CHANGES_FOR`]: twice an hour's worth of one
@@ -47,6 +48,9 @@ pub struct Memory {
     pub(crate) freeze: Option<Freeze>,
     pub(crate) waiting: Option<(Timestamp, u32)>,
     pub(crate) applied: Option<AppliedPlan>,
+    /// What strategies remember beyond the signals' past, in the order of the policy.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) strategies: Vec<StrategyMemory>,
     pub(crate) decisions: u64,
     pub(crate) last_recorded: Option<Decision>,
     pub(crate) latest: Option<Decision>,
@@ -59,7 +63,36 @@ pub(crate) struct SignalMemory {
     pub(crate) name: SignalName,
     pub(crate) last: Option<Sample>,
     pub(crate) absence: Option<Absence>,
-    pub(crate) series: Option<Series>,
+    /// Its past, once for each length of window that strategies ask about; shortest first.
+    pub(crate) series: Vec<Series>,
+}
+
+/// A window this many times shorter than another gets a series of its own: buckets are a fixed part of a window, so
+/// "the last six seconds" can't be read from a day's series.
+const OWN_SERIES: u64 = 4;
+
+/// The lengths of window under which the past of `signal` is remembered, shortest first.
+fn windows(workload: &Workload, signal: &SignalName) -> Vec<Span> {
+    let mut asked = Vec::new();
+    for strategy in &workload.strategies {
+        strategy.windows(signal, &mut asked);
+    }
+    asked.sort_unstable_by_key(|window| std::cmp::Reverse(*window));
+    let mut kept: Vec<Span> = Vec::new();
+    for window in asked {
+        if kept.last().is_none_or(|longer| window.times(OWN_SERIES) < *longer) {
+            kept.push(window);
+        }
+    }
+    kept.reverse();
+    kept
+}
+
+impl SignalMemory {
+    /// The series that holds `window` in the finest buckets.
+    pub(crate) fn series(&self, window: Span) -> Option<&Series> {
+        self.series.iter().find(|series| series.window() >= window)
+    }
 }
 
 /// A change of a workload's count that the target took.
@@ -127,6 +160,7 @@ impl Memory {
             freeze: None,
             waiting: None,
             applied: None,
+            strategies: Vec::new(),
             decisions: 0,
             last_recorded: None,
             latest: None,
@@ -139,18 +173,26 @@ impl Memory {
     pub fn fit(&mut self, workload: &Workload) {
         let mut old = std::mem::take(&mut self.signals);
         for (name, signal) in &workload.signals {
-            let window = workload.strategies.iter().filter_map(|s| s.window(name)).max();
             let mut kept =
                 old.iter().position(|s| s.name == *name).map(|i| old.swap_remove(i)).unwrap_or_else(|| {
-                    SignalMemory { name: name.clone(), last: None, absence: None, series: None }
+                    SignalMemory { name: name.clone(), last: None, absence: None, series: Vec::new() }
                 });
-            kept.series = match (window, kept.series.take()) {
-                (None, _) => None,
-                (Some(window), Some(series)) if series.window() == window => Some(series),
-                (Some(window), _) => Some(Series::new(window, signal.fresh_for)),
-            };
+            let mut old = std::mem::take(&mut kept.series);
+            for window in windows(workload, name) {
+                let same = old.iter().position(|series| series.window() == window);
+                let series = same.map(|i| old.swap_remove(i));
+                kept.series.push(series.unwrap_or_else(|| Series::new(window, signal.fresh_for)));
+            }
             self.signals.push(kept);
         }
+        // A strategy that is still at its place keeps what it remembers; any other starts anew.
+        let remembers = |s: &StrategyMemory| !matches!(s, StrategyMemory::Nothing);
+        let keep = |(index, strategy): (usize, &Strategy)| {
+            let old = self.strategies.get(index).filter(|old| strategy.remembers_as(old));
+            old.cloned().unwrap_or_default()
+        };
+        let strategies: Vec<_> = workload.strategies.iter().enumerate().map(keep).collect();
+        self.strategies = if strategies.iter().any(remembers) { strategies } else { Vec::new() };
         self.highest.resize(workload.behavior.down_window());
         self.lowest.resize(workload.behavior.up_window());
     }

@@ -59,6 +59,20 @@ pub enum Reason {
     NoReadyReplica,
     /// Requests are held at the balancer because no replica is there.
     RequestsWaiting { requests: u32 },
+    /// The short window shows a surge: the highest count of it is kept until it has passed.
+    Panicking { seen: Seen, per_replica: Level, until: Timestamp },
+    /// The strategy itself changes only so much at a time.
+    RateOfChange { wanted: Replicas, allowed: Replicas },
+    /// Too few of the replicas are ready to judge by.
+    TooFewReady { ready: Replicas, of: Replicas, needed: Level },
+    /// A zero that the policy does not take at its word.
+    ZeroNotBelieved { signal: SignalName },
+    /// A backlog is to be worked off in time.
+    DrainWithin { backlog: Seen, service: Span, within: Span },
+    /// An entry of the schedule is in force.
+    Scheduled { entry: String, until: Option<Timestamp> },
+    /// No entry of the schedule is in force.
+    OutsideSchedule { next: Option<Timestamp> },
 
     // Combination.
     /// The highest want counts.
@@ -127,6 +141,13 @@ impl Reason {
         ("signal-stale", "A signal the strategy needs is older than its limit; it abstains."),
         ("no-ready-replica", "No replica is ready, so what each shows says nothing; the strategy abstains."),
         ("requests-waiting", "Requests are held at the balancer because no replica is there."),
+        ("panicking", "The short window shows a surge: nothing shrinks until it has passed."),
+        ("rate-of-change", "The strategy changes only so much at a time."),
+        ("too-few-ready", "Too few replicas are ready to judge by; the strategy abstains."),
+        ("zero-not-believed", "A signal is 0, and the policy does not take that at its word."),
+        ("drain-within", "So many workers work off the backlog within the time given."),
+        ("scheduled", "An entry of the schedule is in force."),
+        ("outside-schedule", "No entry of the schedule is in force; it abstains."),
         ("highest-want", "Of several wants the highest counts."),
         ("floor", "A floor lifts the want."),
         ("ceiling", "A ceiling lowers the want."),
@@ -170,6 +191,13 @@ impl Reason {
             Self::SignalStale { .. } => "signal-stale",
             Self::NoReadyReplica => "no-ready-replica",
             Self::RequestsWaiting { .. } => "requests-waiting",
+            Self::Panicking { .. } => "panicking",
+            Self::RateOfChange { .. } => "rate-of-change",
+            Self::TooFewReady { .. } => "too-few-ready",
+            Self::ZeroNotBelieved { .. } => "zero-not-believed",
+            Self::DrainWithin { .. } => "drain-within",
+            Self::Scheduled { .. } => "scheduled",
+            Self::OutsideSchedule { .. } => "outside-schedule",
             Self::HighestWant { .. } => "highest-want",
             Self::Floor { .. } => "floor",
             Self::Ceiling { .. } => "ceiling",
@@ -229,7 +257,8 @@ impl Reason {
             | Self::StabilisingUp { until, .. }
             | Self::CoolingDown { until }
             | Self::RateLimited { until, .. } => Some(*until),
-            Self::Frozen { until, .. } => *until,
+            Self::Panicking { until, .. } => Some(*until),
+            Self::Frozen { until, .. } | Self::Scheduled { until, .. } => *until,
             _ => None,
         }
     }

@@ -189,6 +189,15 @@ fn clock(at: Timestamp) -> String {
     text.get(11..19).map_or_else(|| text.clone(), |time| format!("{time} UTC"))
 }
 
+/// A moment that may lie days ahead: date and time of day, UTC, to the minute.
+fn moment(at: Timestamp) -> String {
+    let text = at.to_string();
+    match (text.get(..10), text.get(11..16)) {
+        (Some(date), Some(time)) => format!("{date} {time} UTC"),
+        _ => text,
+    }
+}
+
 fn absence(absence: &Absence, language: Language) -> String {
     match (absence, language) {
         (Absence::NeverSeen, Language::English) => "nothing has come yet".to_owned(),
@@ -251,7 +260,7 @@ fn english(reason: &Reason) -> String {
             format!("{} a replica, from {} on {step} more", seen(s), amount(s.unit, *limit))
         }
         Reason::NotYetLongEnough { seen: s, limit, held, needed } => format!(
-            "{} has been below {} for {}, {} are needed",
+            "{} has been past {} for {}, {} are needed",
             seen(s),
             amount(s.unit, *limit),
             length(*held),
@@ -313,6 +322,38 @@ fn english(reason: &Reason) -> String {
             format!("frozen by {by} until {}: {why}", clock(*until))
         }
         Reason::Frozen { until: None, by, why } => format!("frozen by {by} until thawed: {why}"),
+        Reason::Panicking { seen: s, per_replica, until } => format!(
+            "a surge: {} in the short window at {} a replica; nothing shrinks until {}",
+            seen(s),
+            amount(s.unit, *per_replica),
+            clock(*until)
+        ),
+        Reason::RateOfChange { wanted, allowed } => {
+            format!("would want {wanted}, but {allowed} is as far as it goes at a time")
+        }
+        Reason::TooFewReady { ready, of, needed } => format!(
+            "{ready} of {of} replicas are ready, {} are needed to judge",
+            amount(Unit::Ratio, *needed)
+        ),
+        Reason::ZeroNotBelieved { signal } => {
+            format!("{signal} is 0, which this policy does not take at its word")
+        }
+        Reason::DrainWithin { backlog, service, within } => format!(
+            "{} at {} each, to be worked off within {}",
+            seen(backlog),
+            length(*service),
+            length(*within)
+        ),
+        Reason::Scheduled { entry, until } => match until {
+            Some(until) => format!("the schedule says so ({entry}), until {}", moment(*until)),
+            None => format!("the schedule says so ({entry})"),
+        },
+        Reason::OutsideSchedule { next } => match next {
+            Some(next) => {
+                format!("no entry of the schedule is in force; the next one starts {}", moment(*next))
+            }
+            None => "no entry of the schedule is in force".to_owned(),
+        },
         Reason::PlanRejected { finding } => format!("the check of the plan found a fault ({finding})"),
     }
 }
@@ -357,7 +398,7 @@ fn korean(reason: &Reason) -> String {
             format!("레플리카당 {}, {}부터 {step}개 추가", seen(s), amount(s.unit, *limit))
         }
         Reason::NotYetLongEnough { seen: s, limit, held, needed } => format!(
-            "{}, {} 미만인 지 {}; {} 필요",
+            "{}, {} 이탈 {}째; {} 필요",
             seen(s),
             amount(s.unit, *limit),
             length(*held),
@@ -414,6 +455,30 @@ fn korean(reason: &Reason) -> String {
             format!("{by}이(가) {}까지 동결: {why}", clock(*until))
         }
         Reason::Frozen { until: None, by, why } => format!("{by}이(가) 해제할 때까지 동결: {why}"),
+        Reason::Panicking { seen: s, per_replica, until } => format!(
+            "급증: 짧은 구간에서 {}, 레플리카당 {}; {}까지 축소하지 않음",
+            seen(s),
+            amount(s.unit, *per_replica),
+            clock(*until)
+        ),
+        Reason::RateOfChange { wanted, allowed } => {
+            format!("{wanted}개를 원하지만 한 번에 {allowed}개까지만 변경")
+        }
+        Reason::TooFewReady { ready, of, needed } => {
+            format!("{of}개 중 {ready}개만 준비됨; 판단에는 {} 필요", amount(Unit::Ratio, *needed))
+        }
+        Reason::ZeroNotBelieved { signal } => format!("{signal} 값이 0이지만 정책상 그대로 믿지 않음"),
+        Reason::DrainWithin { backlog, service, within } => {
+            format!("{}, 건당 {}; {} 안에 처리", seen(backlog), length(*service), length(*within))
+        }
+        Reason::Scheduled { entry, until } => match until {
+            Some(until) => format!("일정({entry}), {}까지", moment(*until)),
+            None => format!("일정({entry})"),
+        },
+        Reason::OutsideSchedule { next } => match next {
+            Some(next) => format!("적용 중인 일정 없음; 다음 일정은 {}", moment(*next)),
+            None => "적용 중인 일정 없음".to_owned(),
+        },
         Reason::PlanRejected { finding } => format!("계획 검사에서 결함 발견({finding})"),
     }
 }

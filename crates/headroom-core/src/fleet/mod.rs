@@ -21,7 +21,8 @@ pub use balancer::{
     Algorithm, BalancerLimits, BalancerSettings, BalancerTimeouts, HoldSettings, Stickiness, TlsSettings,
 };
 pub use behavior::{
-    Behavior, Burst, CooldownSettings, GuardSettings, PolicySelect, RateLimitSettings, ScalingPolicy, ScalingRules,
+    Behavior, Burst, CooldownSettings, GuardSettings, PolicySelect, RateLimitSettings, ScalingPolicy,
+    ScalingRules,
 };
 pub use problem::{Path, Problem};
 pub use signal::{BalancerSignal, ProcessSignal, PushSettings, Quantile, Scope, Signal, SignalSource};

@@ -136,6 +136,7 @@ impl Case {
             current: status.wanted,
             signals: &[],
             memory: &memory,
+            strategy: 0,
         };
         let mut draft = Draft::starting_at(status.wanted, Vec::new());
         draft.move_to(Replicas(self.want), By::Strategies, Reason::NobodyWants);

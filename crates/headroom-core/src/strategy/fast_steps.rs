@@ -91,7 +91,7 @@ impl Recommend for FastSteps {
         }
         // The series holds the raw signal; a total is compared with the limit times the ready replicas.
         let factor = if value == sample.value { 1.0 } else { cx.ready().as_f64() };
-        let held = cx.held(&self.signal, |_, max| max.get() < low.get() * factor);
+        let held = cx.held(&self.signal, self.below_for, |_, max| max.get() < low.get() * factor);
         if held < self.below_for {
             let needed = self.below_for;
             return Advice::wants(cx.current(), Reason::NotYetLongEnough { seen, limit: low, held, needed });
@@ -128,8 +128,10 @@ impl Recommend for FastSteps {
         }
     }
 
-    fn window(&self, signal: &SignalName) -> Option<Span> {
-        (*signal == self.signal).then_some(self.below_for.plus(Span::seconds(5)))
+    fn windows(&self, signal: &SignalName, windows: &mut Vec<Span>) {
+        if *signal == self.signal {
+            windows.push(self.below_for.plus(Span::seconds(5)));
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 //! changelog line.
 
 mod any_all;
+pub mod dual_window;
 mod fast_steps;
 pub mod hpa;
 mod target_tracking;
@@ -15,6 +16,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use any_all::{AnyAll, Condition};
+pub use dual_window::DualWindow;
 pub use fast_steps::{FastSteps, StepAt};
 pub use hpa::{Hpa, HpaMetric, HpaTarget};
 pub use target_tracking::TargetTracking;
@@ -40,6 +42,8 @@ pub enum Strategy {
     AnyAll(AnyAll),
     /// Steps that grow with the breach, for a reaction within seconds (C1).
     FastSteps(FastSteps),
+    /// A long window for calm, a short one for a surge, as the Knative pod autoscaler reckons.
+    DualWindow(DualWindow),
 }
 
 /// The kinds of strategy.
@@ -56,6 +60,8 @@ pub enum StrategyKind {
     AnyAll,
     /// See [`FastSteps`].
     FastSteps,
+    /// See [`DualWindow`].
+    DualWindow,
 }
 
 impl StrategyKind {
@@ -68,6 +74,7 @@ impl StrategyKind {
             Self::Hpa => "hpa",
             Self::AnyAll => "anyAll",
             Self::FastSteps => "fastSteps",
+            Self::DualWindow => "dualWindow",
         }
     }
 }
@@ -78,10 +85,28 @@ pub(crate) trait Recommend {
     fn recommend(&self, cx: &Context<'_>) -> Advice;
     /// Adds what is wrong with the settings.
     fn check(&self, workload: &Workload, at: &Path, problems: &mut Vec<Problem>);
-    /// How much of `signal`'s past the strategy asks about; `None` for only its last value.
-    fn window(&self, _signal: &SignalName) -> Option<Span> {
+    /// Adds how much of `signal`'s past the strategy asks about; nothing for only its last value.
+    fn windows(&self, _signal: &SignalName, _windows: &mut Vec<Span>) {}
+    /// What the strategy is to remember of the present, where the signals' past is not enough.
+    fn remember(&self, _cx: &Context<'_>) -> Option<StrategyMemory> {
         None
     }
+    /// Whether `memory` is of this strategy.
+    fn remembers_as(&self, _memory: &StrategyMemory) -> bool {
+        false
+    }
+}
+
+/// What a strategy remembers beyond the signals' past. Each kind is bounded; the controller keeps it with the rest
+/// of the [`crate::memory::Memory`].
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum StrategyMemory {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Of a [`DualWindow`].
+    DualWindow(dual_window::Panic),
 }
 
 impl Strategy {
@@ -94,6 +119,7 @@ impl Strategy {
             Self::Hpa(_) => StrategyKind::Hpa,
             Self::AnyAll(_) => StrategyKind::AnyAll,
             Self::FastSteps(_) => StrategyKind::FastSteps,
+            Self::DualWindow(_) => StrategyKind::DualWindow,
         }
     }
 
@@ -110,6 +136,7 @@ impl Strategy {
             Self::Hpa(s) => s,
             Self::AnyAll(s) => s,
             Self::FastSteps(s) => s,
+            Self::DualWindow(s) => s,
         }
     }
 
@@ -121,8 +148,16 @@ impl Strategy {
         self.rule().check(workload, at, problems);
     }
 
-    pub(crate) fn window(&self, signal: &SignalName) -> Option<Span> {
-        self.rule().window(signal)
+    pub(crate) fn windows(&self, signal: &SignalName, windows: &mut Vec<Span>) {
+        self.rule().windows(signal, windows);
+    }
+
+    pub(crate) fn remember(&self, cx: &Context<'_>) -> Option<StrategyMemory> {
+        self.rule().remember(cx)
+    }
+
+    pub(crate) fn remembers_as(&self, memory: &StrategyMemory) -> bool {
+        self.rule().remembers_as(memory)
     }
 }
 
@@ -152,6 +187,13 @@ fn check_unit(
 pub(crate) fn check_tolerance(quantity: &crate::units::Quantity, at: &Path, problems: &mut Vec<Problem>) {
     if quantity.level.get() > 10.0 || !quantity.fits(crate::units::Unit::Ratio) {
         problems.push(Problem::new(at.clone(), "a tolerance is a share, such as 10%"));
+    }
+}
+
+/// A share is written with its unit and is at most the whole.
+fn check_share(quantity: &crate::units::Quantity, at: &Path, problems: &mut Vec<Problem>) {
+    if quantity.level.get() > 1.0 || !quantity.fits(crate::units::Unit::Ratio) {
+        problems.push(Problem::new(at.clone(), "a share is at most 100%, such as 70%"));
     }
 }
 
