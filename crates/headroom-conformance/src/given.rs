@@ -110,10 +110,6 @@ impl<'a> Given<'a> {
         self.list(field).filter_map(|v| v.0.as_i64()).collect()
     }
 
-    pub(crate) fn floats(self, field: &str) -> Vec<f64> {
-        self.list(field).filter_map(|v| v.0.as_f64()).collect()
-    }
-
     /// The named values of an object, in its order.
     pub(crate) fn entries(self, field: &str) -> impl Iterator<Item = (&'a str, Given<'a>)> {
         self.0
