@@ -273,19 +273,16 @@ impl<'a> Walker<'a> {
         let Some(properties) = rule.object("properties") else { return Fate::Kept };
         let mut fate = Fate::Kept;
         let required = rule.texts("required");
-        let mut index = 0;
-        while index < entries.len() {
-            if !properties.contains_key(&entries[index].name) {
-                let meant = self.unknown_field(&entries[index], entries, properties);
-                match meant {
-                    Some(meant) => entries[index].name = meant.to_owned(),
-                    None => {
-                        entries.remove(index);
-                        continue;
-                    }
-                }
+        let mut taken: BTreeSet<String> = entries.iter().map(|e| e.name.clone()).collect();
+        entries.retain_mut(|entry| {
+            if properties.contains_key(&entry.name) {
+                return true;
             }
-            let entry = &mut entries[index];
+            let Some(meant) = self.unknown_field(entry, &taken, properties) else { return false };
+            meant.clone_into(&mut entry.name);
+            taken.insert(entry.name.clone())
+        });
+        for entry in entries.iter_mut() {
             if let Some(schema) = properties.get(&entry.name) {
                 self.path.push(entry.written.clone());
                 if self.value(&mut entry.node, schema, &entry.key) == Fate::Lost {
@@ -296,7 +293,6 @@ impl<'a> Walker<'a> {
                 }
                 self.path.pop();
             }
-            index += 1;
         }
         let missing: Vec<&str> =
             required.into_iter().filter(|name| !entries.iter().any(|e| e.name == *name)).collect();
@@ -356,7 +352,7 @@ impl<'a> Walker<'a> {
     fn unknown_field(
         &mut self,
         entry: &Entry,
-        siblings: &[Entry],
+        taken: &BTreeSet<String>,
         properties: &'a Map<String, Value>,
     ) -> Option<&'a str> {
         let name = entry.name.as_str();
@@ -364,7 +360,7 @@ impl<'a> Walker<'a> {
         let known = || properties.keys().map(String::as_str);
         let finding = Finding::new(format!("there is no setting `{shown}` here")).at(entry.key.clone());
         let help = format!("the settings here are {}", list(known(), "and"));
-        let free = |meant: &&str| !siblings.iter().any(|e| e.name == **meant);
+        let free = |meant: &&str| !taken.contains(*meant);
         let meant = self.nearest(name, known());
         self.path.push(name.to_owned());
         if name == "<<" {
