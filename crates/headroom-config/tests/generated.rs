@@ -23,7 +23,7 @@ fn the_committed_reference_is_the_generated_one() {
     );
 }
 
-/// C8: every setting is explained.
+/// Every setting is explained.
 #[test]
 fn every_setting_has_a_description() {
     let schema = headroom_config::schema();

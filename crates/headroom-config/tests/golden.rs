@@ -15,7 +15,26 @@ fn refused(name: &str, text: &str) -> ConfigError {
     }
 }
 
-/// C8: a mistake is reported with file, line, the text it is about and what to do.
+/// The report without the lists that grow with every strategy and every setting of a workload.
+fn without_growing_lists(report: &str) -> String {
+    let lists = [
+        ("choose ", "`targetTracking`", "one of the strategies"),
+        ("the settings here are ", "`strategies`", "those of a workload"),
+    ];
+    let line = |line: &str| {
+        for (intro, member, stand_in) in lists {
+            if let Some((before, list)) = line.split_once(intro)
+                && list.contains(member)
+            {
+                return format!("{before}{intro}({stand_in})");
+            }
+        }
+        line.to_owned()
+    };
+    report.lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// A mistake is reported with file, line, the text it is about and what to do.
 #[test]
 fn every_mistake_is_explained() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bad");
@@ -26,7 +45,7 @@ fn every_mistake_is_explained() {
         let stem = file.file_stem().unwrap().to_str().unwrap();
         let error = refused("fleet.yaml", &fs::read_to_string(&file).unwrap());
         insta::with_settings!({ omit_expression => true, prepend_module_to_snapshot => false }, {
-            insta::assert_snapshot!(stem, error.to_string());
+            insta::assert_snapshot!(stem, without_growing_lists(&error.to_string()));
         });
     }
 }
