@@ -289,6 +289,67 @@ async fn a_normal_stop_leaves_nothing_even_of_replicas_that_ignore_sigterm() {
     assert!(matches!(supervisor.set_desired(1, None).await, Err(SupervisorError::Ended { .. })));
 }
 
+/// Sizes, kills, sickness and versions in an order drawn from a seed: it comes to rest as last asked, and
+/// leaves nothing.
+#[tokio::test]
+async fn whatever_happens_it_comes_to_rest_as_asked_and_leaves_nothing() {
+    for seed in [1_u64, 2, 3] {
+        let yard = Yard::new();
+        let args = ["--port", "$PORT", "--child"];
+        let supervisor = yard.start(yard.spec(&args)).await;
+        // A linear congruence (Knuth's MMIX) is random enough to shuffle with.
+        let mut state = seed;
+        let mut draw = |below: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % below
+        };
+        for step in 0..25 {
+            let status = supervisor.status();
+            match draw(6) {
+                0..=2 => {
+                    supervisor.set_desired(u32::try_from(draw(6)).unwrap(), None).await.unwrap();
+                }
+                3 => {
+                    let pids = pids(&status);
+                    if !pids.is_empty() {
+                        // It may be gone by now; then there is nothing to kill.
+                        let pid = pids[usize::try_from(draw(pids.len() as u64)).unwrap()];
+                        let _ = std::process::Command::new("kill").args(["-9", &pid.to_string()]).output();
+                    }
+                }
+                4 => {
+                    let sick = yard.path().join(format!("sick-web-{}", draw(8)));
+                    if std::fs::remove_file(&sick).is_err() {
+                        std::fs::write(sick, "").unwrap();
+                    }
+                }
+                _ => {
+                    let mut spec = yard.spec(&args);
+                    spec.env.insert("VERSION".to_owned(), step.to_string());
+                    supervisor.set_spec(spec).await.unwrap();
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(draw(150))).await;
+        }
+        for entry in std::fs::read_dir(yard.path()).unwrap().flatten() {
+            if entry.file_name().to_string_lossy().starts_with("sick-") {
+                std::fs::remove_file(entry.path()).unwrap();
+            }
+        }
+        let version = yard.spec(&args).hash();
+        supervisor.set_spec(yard.spec(&args)).await.unwrap();
+        supervisor.set_desired(3, None).await.unwrap();
+        until(&supervisor, "three of the last version, and nothing else", |status| {
+            status.ready() == 3
+                && status.replicas.len() == 3
+                && status.replicas.iter().all(|replica| replica.spec_hash == version)
+        })
+        .await;
+        supervisor.shutdown(STOP).await;
+        assert_eq!(yard.inhabitants(), Vec::<u32>::new(), "seed {seed}");
+    }
+}
+
 #[tokio::test]
 async fn a_wrapper_that_ends_at_once_leaves_its_server_the_grace_to_finish() {
     let yard = Yard::new();

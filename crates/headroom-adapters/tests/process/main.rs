@@ -1,5 +1,6 @@
 //! The process target with real processes. `bin/` has the replica and the controller they are.
 
 mod life;
+mod port;
 mod restart;
 mod support;

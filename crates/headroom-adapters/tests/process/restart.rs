@@ -47,6 +47,40 @@ async fn replicas_outlive_a_killed_controller_and_are_adopted() {
     assert!([pids(&status), yard.children()].concat().into_iter().all(|pid| !alive(pid)));
 }
 
+/// A29: at whatever moment a controller is killed, its successor finds all that it started.
+#[tokio::test]
+async fn a_controller_killed_at_any_moment_leaves_nothing_its_successor_does_not_find() {
+    let yard = Yard::new();
+    // From before the first intent is recorded, over starts and stops under way, to quiet.
+    for (size, lived_ms) in [(4, 5), (4, 15), (1, 25), (6, 35), (2, 45), (5, 60), (0, 80), (7, 100), (3, 300)]
+    {
+        let mut controller = Command::new(env!("CARGO_BIN_EXE_test-controller"))
+            .arg(yard.path())
+            .args([&size.to_string(), env!("CARGO_BIN_EXE_test-replica"), "--port", "$PORT", "--daemon"])
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        tokio::time::sleep(Duration::from_millis(lived_ms)).await;
+        controller.kill().unwrap();
+        controller.wait().unwrap();
+    }
+    let supervisor = yard.start(yard.spec(&["--port", "$PORT", "--daemon"])).await;
+    supervisor.set_desired(2, None).await.unwrap();
+    let status = until(&supervisor, "two are ready and no more", |status| {
+        status.ready() == 2 && status.replicas.len() == 2
+    })
+    .await;
+    // The replicas, and the daemon of each: nothing of what was started and given up.
+    let all = eventually(|| Some(yard.inhabitants()).filter(|all| all.len() == 4)).await;
+    let all =
+        all.unwrap_or_else(|| panic!("{:?} run here, and these are known: {status:#?}", yard.inhabitants()));
+    assert!(pids(&status).iter().all(|pid| all.contains(pid)));
+    supervisor.shutdown(STOP).await;
+    assert_eq!(yard.inhabitants(), Vec::<u32>::new());
+}
+
 #[tokio::test]
 async fn a_dropped_or_detached_supervisor_leaves_its_replicas_to_the_next() {
     let yard = Yard::new();

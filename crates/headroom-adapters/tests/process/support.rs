@@ -8,8 +8,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headroom_adapters::target::process::{
-    Ports, ProcessSupervisor, ReplicaSpec, ReplicaState, ReplicaStatus, Status, SupervisorConfig,
+    Ports, ProcessSupervisor, ProcessTarget, ReplicaSpec, ReplicaState, ReplicaStatus, Status,
+    SupervisorConfig,
 };
+use headroom_core::fleet::ProcessSettings;
 use tempfile::TempDir;
 
 /// No condition waited for here takes longer on a machine that works; a test that waits this long fails.
@@ -63,6 +65,17 @@ impl Yard {
         ProcessSupervisor::start(spec, self.config()).await.unwrap()
     }
 
+    /// Every process that runs in this yard, whoever started it.
+    pub(crate) fn inhabitants(&self) -> Vec<u32> {
+        let here = self.path().canonicalize().unwrap();
+        let processes = std::fs::read_dir("/proc").unwrap().flatten();
+        let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+        let lives_here = |pid: &u32| {
+            std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd == here) && alive(*pid)
+        };
+        pids.filter(lives_here).collect()
+    }
+
     /// The pids that replicas with `--child` and `--daemon` wrote down.
     pub(crate) fn children(&self) -> Vec<u32> {
         let text = std::fs::read_to_string(self.path().join("children")).unwrap_or_default();
@@ -78,6 +91,16 @@ fn quick(mut spec: ReplicaSpec) -> ReplicaSpec {
     spec.stop.term_grace = Duration::from_secs(10);
     spec.backoff.first = Duration::from_millis(20);
     spec
+}
+
+/// Settings of a policy with this command, which stops without a drain.
+pub(crate) fn settings(command: &[&str]) -> ProcessSettings {
+    let text = serde_json::json!({ "command": command, "stop": { "drain": "0ms" } });
+    serde_json::from_value(text).unwrap()
+}
+
+pub(crate) async fn target(yard: &Yard, settings: &ProcessSettings) -> ProcessTarget {
+    ProcessTarget::start(&"web".parse().unwrap(), settings, yard.path(), &yard.data(), 7).await.unwrap()
 }
 
 /// Waits until the status is as claimed, and gives it.
