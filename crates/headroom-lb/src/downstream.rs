@@ -494,6 +494,8 @@ impl Relay {
                         *whole = true;
                     }
                     Ok(Piece::NeedMore) => break,
+                    // What came before it goes out first; then it is found again.
+                    Err(_) if !client.out.is_empty() => break,
                     Err(_) => return Poll::Ready(Relayed::Broken),
                 }
             }

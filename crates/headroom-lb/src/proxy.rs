@@ -73,6 +73,9 @@ pub(crate) enum Failure {
     ClientTooSlow,
 }
 
+/// The backend took the connection and closed it.
+const NO_ANSWER: Failure = Failure::Broken("The replica closed the connection without an answer.");
+
 impl Failure {
     /// The status and text that tell the client, unless it is gone.
     pub(crate) fn says(self) -> Option<(u16, &'static str)> {
@@ -191,11 +194,16 @@ pub(crate) async fn fetch<C: ClientSide>(
     let mut tried: Vec<Rc<LocalBackend>> = Vec::new();
     let mut held: Option<Held> = None;
     let mut retries = 0;
+    // A backend may have acted on the request: from then on it is not held, only tried elsewhere.
+    let mut reached = false;
     let mut out = Outgoing::new(request, head, BytesMut::with_capacity(head.len().max(512)));
     loop {
         let view = service.view();
         let Some(backend) = service.choose(&view, request.sticky, &tried) else {
             drop(view);
+            if reached {
+                return Err(NO_ANSWER);
+            }
             if held.is_none() {
                 held = Held::begin(service);
             }
@@ -264,8 +272,9 @@ pub(crate) async fn fetch<C: ClientSide>(
                         }
                         return Err(failure);
                     }
-                    Lost::Attempt(reached) => {
-                        let attempt = Attempt { reached, idempotent, body_sent: out.body_taken, retries };
+                    Lost::Attempt(how_far) => {
+                        let attempt =
+                            Attempt { reached: how_far, idempotent, body_sent: out.body_taken, retries };
                         let again = may_retry(&view.config().retry, &attempt);
                         if !reused {
                             backend.tally().counts.broken.add_one();
@@ -277,7 +286,8 @@ pub(crate) async fn fetch<C: ClientSide>(
                                 "The replica closed the connection without an answer.",
                             ));
                         }
-                        if reached == Reached::Perhaps {
+                        if how_far == Reached::Perhaps {
+                            reached = true;
                             out = Outgoing::new(request, head, out.buf);
                         }
                         out.refused = false;

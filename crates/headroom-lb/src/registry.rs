@@ -33,7 +33,7 @@ use crate::{
     health::{self, CheckFailed, HealthState},
     listener,
     names::{BackendId, ServiceName},
-    service::{Backend, Listeners, Report, ServiceShared, ServiceView, Table, tallies},
+    service::{Backend, Listed, Listeners, Report, ServiceShared, ServiceView, Table, tallies},
     settings::{BackendState, HealthCheck, MAX_SERVICES, Millis, ServiceConfig},
     tls,
 };
@@ -445,7 +445,8 @@ impl Registry {
     /// Gives the workers what is to be served now.
     fn publish(&mut self) {
         let before = Arc::clone(&self.tables.borrow());
-        let services = self.services.iter().map(|(name, s)| (name.clone(), s.view(&before))).collect();
+        let listed = |s: &Service| Listed { view: s.view(&before), listeners: Arc::clone(&s.listeners) };
+        let services = self.services.iter().map(|(name, s)| (name.clone(), listed(s))).collect();
         self.tables.send_replace(Arc::new(Table { version: before.version + 1, services }));
     }
 }
@@ -465,10 +466,9 @@ impl Service {
             (None, None) => true,
             _ => false,
         };
-        let same = before.services.get(&self.shared.name).filter(|v| {
+        let same = before.services.get(&self.shared.name).map(|l| &l.view).filter(|v| {
             Arc::ptr_eq(&v.shared, &self.shared)
                 && *v.config == self.config
-                && Arc::ptr_eq(&v.listeners, &self.listeners)
                 && Arc::ptr_eq(&v.slots, &self.slots)
                 && same_tls(v)
                 && v.routable.len() == routable.len()
@@ -480,7 +480,6 @@ impl Service {
         Arc::new(ServiceView {
             shared: Arc::clone(&self.shared),
             config: Arc::new(self.config.clone()),
-            listeners: Arc::clone(&self.listeners),
             tls: self.tls.clone(),
             slots: Arc::clone(&self.slots),
             routable,

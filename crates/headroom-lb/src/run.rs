@@ -114,7 +114,8 @@ pub fn run(options: &Options) -> Result<(), RunError> {
     }
     drop((table, reports));
     let ended = control.block_on(serve(options, tables, reported, applied));
-    // The tables' sender is gone by now, so the workers end.
+    // With its tasks goes the tables' sender, and without that the workers end.
+    drop(control);
     for thread in threads {
         let _ = thread.join();
     }

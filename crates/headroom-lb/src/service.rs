@@ -106,7 +106,6 @@ pub(crate) struct Listeners {
 pub(crate) struct ServiceView {
     pub(crate) shared: Arc<ServiceShared>,
     pub(crate) config: Arc<ServiceConfig>,
-    pub(crate) listeners: Arc<Listeners>,
     pub(crate) tls: Option<Arc<rustls::ServerConfig>>,
     /// One permit per client connection.
     pub(crate) slots: Arc<Semaphore>,
@@ -118,7 +117,15 @@ pub(crate) struct ServiceView {
 #[derive(Debug, Default)]
 pub(crate) struct Table {
     pub(crate) version: u64,
-    pub(crate) services: BTreeMap<ServiceName, Arc<ServiceView>>,
+    pub(crate) services: BTreeMap<ServiceName, Listed>,
+}
+
+/// A service in the table. Its sockets stand beside the view, not in it: requests in flight keep a view
+/// alive, and must not keep a removed service's port open.
+#[derive(Debug, Clone)]
+pub(crate) struct Listed {
+    pub(crate) view: Arc<ServiceView>,
+    pub(crate) listeners: Arc<Listeners>,
 }
 
 /// What workers tell the control thread at once; all else they count.

@@ -24,7 +24,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::{
     downstream, http2,
     names::ServiceName,
-    service::{Listeners, LocalService, Report, Table, Worker},
+    service::{Listed, Listeners, LocalService, Report, Table, Worker},
 };
 
 /// Time between looks at idle connections to backends. Half the shortest idle time servers use.
@@ -66,18 +66,18 @@ pub(crate) async fn run(worker: Worker, mut tables: watch::Receiver<Arc<Table>>)
 fn apply(worker: &Rc<Worker>, serving: &mut BTreeMap<ServiceName, Serving>, table: &Table) {
     serving.retain(|name, s| {
         // A service that was removed and put again between two looks is another one.
-        let stays = table.services.get(name).is_some_and(|v| Arc::ptr_eq(&v.shared, &s.local.shared));
+        let stays = table.services.get(name).is_some_and(|l| Arc::ptr_eq(&l.view.shared, &s.local.shared));
         if !stays {
             s.accepting.abort();
             s.local.close();
         }
         stays
     });
-    for (name, view) in &table.services {
+    for (name, Listed { view, listeners }) in &table.services {
         match serving.get_mut(name) {
             None => {
                 let local = LocalService::new(Rc::clone(worker), Arc::clone(view));
-                let listeners = Arc::clone(&view.listeners);
+                let listeners = Arc::clone(listeners);
                 let accepting = spawn_local(accept(Rc::clone(&local), Arc::clone(&listeners)));
                 serving.insert(name.clone(), Serving { local, listeners, accepting });
             }
@@ -85,9 +85,9 @@ fn apply(worker: &Rc<Worker>, serving: &mut BTreeMap<ServiceName, Serving>, tabl
                 if !Arc::ptr_eq(&s.local.view().view, view) {
                     s.local.update(Arc::clone(view));
                 }
-                if !Arc::ptr_eq(&s.listeners, &view.listeners) {
+                if !Arc::ptr_eq(&s.listeners, listeners) {
                     s.accepting.abort();
-                    s.listeners = Arc::clone(&view.listeners);
+                    s.listeners = Arc::clone(listeners);
                     s.accepting = spawn_local(accept(Rc::clone(&s.local), Arc::clone(&s.listeners)));
                 }
             }
@@ -95,19 +95,27 @@ fn apply(worker: &Rc<Worker>, serving: &mut BTreeMap<ServiceName, Serving>, tabl
     }
 }
 
-/// Accepts until it is dropped; then takes what the kernel has already accepted for this socket, since
+/// Accepts until it is dropped; then serves what the kernel has already accepted for this socket, since
 /// closing it would reset those connections.
 struct Accepting {
     service: Rc<LocalService>,
     socket: TcpListener,
+    /// A connection that waits for a slot. It is accepted first: a worker that took a slot before it had
+    /// a connection would keep it from the others.
+    waiting: Option<(TcpStream, IpAddr)>,
 }
 
 impl Drop for Accepting {
     fn drop(&mut self) {
         let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
-        while let Poll::Ready(Ok((stream, peer))) = self.socket.poll_accept(&mut cx) {
+        let waiting = self.waiting.take();
+        let accepted = std::iter::from_fn(|| match self.socket.poll_accept(&mut cx) {
+            Poll::Ready(Ok((stream, peer))) => Some((stream, peer.ip())),
+            _ => None,
+        });
+        for (stream, peer) in waiting.into_iter().chain(accepted) {
             let Ok(permit) = Arc::clone(&self.service.view().view.slots).try_acquire_owned() else { return };
-            spawn_local(serve(stream, peer.ip(), permit, Rc::clone(&self.service)));
+            spawn_local(serve(stream, peer, permit, Rc::clone(&self.service)));
         }
     }
 }
@@ -126,15 +134,18 @@ async fn accept(service: Rc<LocalService>, listeners: Arc<Listeners>) {
         Ok(socket) => socket,
         Err(why) => return failed(&why),
     };
-    let accepting = Accepting { service: Rc::clone(&service), socket };
+    let mut accepting = Accepting { service: Rc::clone(&service), socket, waiting: None };
     let mut failing = false;
     loop {
-        let slots = Arc::clone(&service.view().view.slots);
-        let Ok(permit) = slots.acquire_owned().await else { return };
         match poll_fn(|cx| accepting.socket.poll_accept(cx)).await {
             Ok((stream, peer)) => {
                 failing = false;
-                spawn_local(serve(stream, peer.ip(), permit, Rc::clone(&service)));
+                accepting.waiting = Some((stream, peer.ip()));
+                let slots = Arc::clone(&service.view().view.slots);
+                let Ok(permit) = slots.acquire_owned().await else { return };
+                if let Some((stream, peer)) = accepting.waiting.take() {
+                    spawn_local(serve(stream, peer, permit, Rc::clone(&service)));
+                }
             }
             Err(why) if is_of_one_connection(&why) => {}
             Err(why) => {

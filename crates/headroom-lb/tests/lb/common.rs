@@ -1,10 +1,4 @@
 //! A real balancer process, real backends on loopback, and raw clients for them.
-#![expect(
-    dead_code,
-    unreachable_pub,
-    clippy::unwrap_used,
-    reason = "helpers of tests; each test binary uses its own part of them"
-)]
 
 use std::{
     future::Future,
@@ -29,10 +23,10 @@ use tokio::{
 };
 
 /// Generous: only a hang is slower.
-pub const LONG: Duration = Duration::from_secs(20);
+pub(crate) const LONG: Duration = Duration::from_secs(20);
 
 /// Waits until something is so.
-pub async fn until<F: Future<Output = bool>>(what: &str, mut so: impl FnMut() -> F) {
+pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut so: impl FnMut() -> F) {
     let wait = async {
         while !so().await {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -42,14 +36,14 @@ pub async fn until<F: Future<Output = bool>>(what: &str, mut so: impl FnMut() ->
 }
 
 /// Waits for work that must not hang.
-pub async fn soon<T>(what: &str, work: impl Future<Output = T>) -> T {
+pub(crate) async fn soon<T>(what: &str, work: impl Future<Output = T>) -> T {
     tokio::time::timeout(LONG, work).await.unwrap_or_else(|_| panic!("never came: {what}"))
 }
 
 /// A balancer in its own process; killed when dropped.
-pub struct Lb {
-    pub child: Child,
-    pub socket: PathBuf,
+pub(crate) struct Lb {
+    pub(crate) child: Child,
+    pub(crate) socket: PathBuf,
     _dir: tempfile::TempDir,
 }
 
@@ -61,7 +55,7 @@ impl Drop for Lb {
 }
 
 impl Lb {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let socket = dir.path().join("lb.sock");
         let child = Command::new(env!("CARGO_BIN_EXE_headroom-lb"))
@@ -77,7 +71,7 @@ impl Lb {
     }
 
     /// A controller that has claimed the balancer.
-    pub async fn controller(&self) -> (Client, Events) {
+    pub(crate) async fn controller(&self) -> (Client, Events) {
         let (client, events) = Client::connect(&self.socket).await.unwrap();
         client.claim().await.unwrap();
         (client, events)
@@ -85,7 +79,7 @@ impl Lb {
 }
 
 /// A service on a free port with quick checks.
-pub fn service(backends: &[&Backend]) -> ServiceConfig {
+pub(crate) fn service(backends: &[&Backend]) -> ServiceConfig {
     let mut s = ServiceConfig::new("web".parse().unwrap(), "127.0.0.1:0".parse().unwrap());
     s.health.interval = Millis(50);
     s.health.startup_interval = Millis(10);
@@ -94,14 +88,14 @@ pub fn service(backends: &[&Backend]) -> ServiceConfig {
 }
 
 /// Puts a service and waits until all its backends are healthy.
-pub async fn serve(client: &Client, service: ServiceConfig) -> SocketAddr {
+pub(crate) async fn serve(client: &Client, service: ServiceConfig) -> SocketAddr {
     let bound = client.put(service).await.unwrap().bound;
     all_are(client, Health::Healthy).await;
     bound
 }
 
 /// Waits until all backends of all services are so.
-pub async fn all_are(client: &Client, health: Health) {
+pub(crate) async fn all_are(client: &Client, health: Health) {
     until(&format!("all backends {health:?}"), || async {
         let state = client.state().await.unwrap();
         state.services.iter().flat_map(|s| &s.backends).all(|b| b.health == health)
@@ -110,13 +104,13 @@ pub async fn all_are(client: &Client, health: Health) {
 }
 
 /// How one backend is now.
-pub async fn health_of(client: &Client, id: &str) -> Option<Health> {
+pub(crate) async fn health_of(client: &Client, id: &str) -> Option<Health> {
     let state = client.state().await.unwrap();
     state.services.iter().flat_map(|s| &s.backends).find(|b| b.id.as_str() == id).map(|b| b.health)
 }
 
 /// Reads events until one fits.
-pub async fn event<T>(events: &mut Events, mut fits: impl FnMut(Event) -> Option<T>) -> T {
+pub(crate) async fn event<T>(events: &mut Events, mut fits: impl FnMut(Event) -> Option<T>) -> T {
     soon("an event", async {
         loop {
             let e = events.next().await.expect("the balancer runs");
@@ -130,23 +124,23 @@ pub async fn event<T>(events: &mut Events, mut fits: impl FnMut(Event) -> Option
 
 /// What a backend knows of itself.
 #[derive(Default)]
-pub struct Seen {
-    pub requests: AtomicU32,
-    pub open: AtomicUsize,
-    pub heads: Mutex<Vec<String>>,
-    pub bodies: Mutex<Vec<Vec<u8>>>,
-    pub unhealthy: AtomicBool,
+pub(crate) struct Seen {
+    pub(crate) requests: AtomicU32,
+    pub(crate) open: AtomicUsize,
+    pub(crate) heads: Mutex<Vec<String>>,
+    pub(crate) bodies: Mutex<Vec<Vec<u8>>>,
+    pub(crate) unhealthy: AtomicBool,
     /// The status it answers with, 200 if 0.
-    pub status: AtomicU32,
+    pub(crate) status: AtomicU32,
     /// Requests wait until this is false.
-    pub stuck: AtomicBool,
+    pub(crate) stuck: AtomicBool,
 }
 
 /// A backend in this process: answers each request with its id, and remembers what it got.
-pub struct Backend {
-    pub id: String,
-    pub address: SocketAddr,
-    pub seen: Arc<Seen>,
+pub(crate) struct Backend {
+    pub(crate) id: String,
+    pub(crate) address: SocketAddr,
+    pub(crate) seen: Arc<Seen>,
     task: AbortHandle,
 }
 
@@ -157,18 +151,18 @@ impl Drop for Backend {
 }
 
 impl Backend {
-    pub async fn start(id: &str) -> Self {
+    pub(crate) async fn start(id: &str) -> Self {
         Self::start_on(id, "127.0.0.1:0".parse().unwrap()).await
     }
 
-    pub async fn start_on(id: &str, address: SocketAddr) -> Self {
+    pub(crate) async fn start_on(id: &str, address: SocketAddr) -> Self {
         let seen = Arc::new(Seen::default());
         let (name, seen2) = (id.to_owned(), Arc::clone(&seen));
         Self::with(id, address, seen, move |s| answer_all(s, name.clone(), Arc::clone(&seen2))).await
     }
 
     /// A backend that does with each connection, whose first byte is not of a check, as told.
-    pub async fn raw<F: Future<Output = ()> + Send + 'static>(
+    pub(crate) async fn raw<F: Future<Output = ()> + Send + 'static>(
         id: &str,
         each: impl Fn(TcpStream) -> F + Send + Sync + 'static,
     ) -> Self {
@@ -204,16 +198,16 @@ impl Backend {
         Self { id: id.into(), address, seen, task: task.abort_handle() }
     }
 
-    pub fn config(&self) -> BackendConfig {
+    pub(crate) fn config(&self) -> BackendConfig {
         BackendConfig::active(self.id.parse().unwrap(), self.address)
     }
 
     /// Ends it as `kill -9` would: its sockets close, whatever was on them.
-    pub fn kill(&self) {
+    pub(crate) fn kill(&self) {
         self.task.abort();
     }
 
-    pub fn requests(&self) -> u32 {
+    pub(crate) fn requests(&self) -> u32 {
         self.seen.requests.load(SeqCst)
     }
 }
@@ -280,7 +274,7 @@ async fn answer_all(mut stream: TcpStream, id: String, seen: Arc<Seen>) {
 }
 
 /// Reads up to and with the empty line; `None` if the connection ends before.
-pub async fn read_head(stream: &mut (impl AsyncReadExt + Unpin)) -> Option<String> {
+pub(crate) async fn read_head(stream: &mut (impl AsyncReadExt + Unpin)) -> Option<String> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(stream.read_u8().await.ok()?);
@@ -290,20 +284,20 @@ pub async fn read_head(stream: &mut (impl AsyncReadExt + Unpin)) -> Option<Strin
 
 /// An answer as a client sees it.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub head: String,
-    pub body: Vec<u8>,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Answer {
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 }
 
 /// Reads one answer; `None` if the connection ends before its head.
-pub async fn read_answer(stream: &mut (impl AsyncReadExt + Unpin), no_body: bool) -> Option<Answer> {
+pub(crate) async fn read_answer(stream: &mut (impl AsyncReadExt + Unpin), no_body: bool) -> Option<Answer> {
     let head = read_head(stream).await?;
     let status = head[9..12].parse().unwrap();
     let lower = head.to_lowercase();
@@ -339,7 +333,7 @@ pub async fn read_answer(stream: &mut (impl AsyncReadExt + Unpin), no_body: bool
 }
 
 /// Sends bytes on a new connection and reads one answer.
-pub async fn ask(address: SocketAddr, request: &str) -> Option<Answer> {
+pub(crate) async fn ask(address: SocketAddr, request: &str) -> Option<Answer> {
     soon("an answer", async {
         let mut stream = TcpStream::connect(address).await.ok()?;
         stream.write_all(request.as_bytes()).await.ok()?;
@@ -349,7 +343,7 @@ pub async fn ask(address: SocketAddr, request: &str) -> Option<Answer> {
 }
 
 /// `GET path` on a new connection.
-pub async fn get(address: SocketAddr, path: &str) -> Answer {
+pub(crate) async fn get(address: SocketAddr, path: &str) -> Answer {
     let request = format!("GET {path} HTTP/1.1\r\nHost: shop\r\nConnection: close\r\n\r\n");
     ask(address, &request).await.expect("an answer")
 }
