@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::beside;
 use super::error::JournalError;
 use super::schema::{self, Found};
 use super::wal;
+use super::{beside, open_reader};
 
 /// How long a connection waits for another's lock. Ours never hold one for long; a person's `sqlite3` may.
 pub(crate) const BUSY_FOR: Duration = Duration::from_secs(5);
@@ -42,39 +42,38 @@ pub(crate) fn open(path: &Path) -> Result<(Connection, Option<SetAside>), Journa
 
 fn open_sound(path: &Path) -> Result<Connection, JournalError> {
     let failed = |e| JournalError::sqlite("open", path, e);
+    // First without the right to write: what is refused stays as it is, its log too.
+    if path.exists() {
+        look(&open_reader(path)?, path)?;
+    }
     let flags =
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut db = Connection::open_with_flags(path, flags).map_err(failed)?;
     db.busy_timeout(BUSY_FOR).map_err(failed)?;
-    let version = match schema::look(&db).map_err(failed)? {
-        Found::Empty => 0,
-        Found::Ours(version) if version > schema::VERSION => {
-            return Err(JournalError::Newer {
-                path: path.to_owned(),
-                found: version,
-                known: schema::VERSION,
-            });
-        }
-        Found::Ours(version) => {
-            check_pages(&db, path)?;
-            version
-        }
-        Found::Foreign => {
-            return Err(JournalError::io(
-                "use as a journal (it holds some other program's tables; move it away)",
-                path,
-                io::Error::from(io::ErrorKind::InvalidData),
-            ));
-        }
-    };
+    let version = look(&db, path)?;
+    if version > 0 {
+        check_pages(&db, path)?;
+    }
     schema::prepare_writer(&db).map_err(failed)?;
     schema::migrate(&mut db, version).map_err(failed)?;
     restrict(path);
     Ok(db)
 }
 
-/// Reads every page. `quick_check` finds what is torn, cut off or out of order; it leaves out the comparison of each
-/// index with its table, which takes several times as long and which no torn page passes unseen anyway.
+/// The version of a journal of ours, 0 for an empty file; anything else is refused.
+pub(crate) fn look(db: &Connection, path: &Path) -> Result<i64, JournalError> {
+    let path = || path.to_owned();
+    match schema::look(db).map_err(|e| JournalError::sqlite("open", &path(), e))? {
+        Found::Empty => Ok(0),
+        Found::Ours(version) if version <= schema::VERSION => Ok(version),
+        Found::Ours(found) => Err(JournalError::Newer { path: path(), found, known: schema::VERSION }),
+        Found::Foreign => Err(JournalError::Foreign { path: path() }),
+    }
+}
+
+/// Reads every page. `quick_check` finds what is cut off, out of order or torn where it matters for finding a record;
+/// what is torn inside a record's text is found by its seal when it is read. It leaves out the comparison of each
+/// index with its table, which takes several times as long.
 fn check_pages(db: &Connection, path: &Path) -> Result<(), JournalError> {
     let verdict: String = db
         .query_row("PRAGMA quick_check(1)", [], |r| r.get(0))

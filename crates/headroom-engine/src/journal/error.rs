@@ -40,6 +40,15 @@ pub enum JournalError {
         /// The latest version this headroom knows.
         known: i64,
     },
+    /// The file is not ours.
+    #[error(
+        "{path} is some other program's database. It was left untouched: move it away, or name another directory with \
+         --data-dir", path = path.display()
+    )]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
     /// The file was damaged while it was open.
     #[error(
         "the journal {path} is damaged ({detail}). Restart headroom: it sets the damaged file aside and starts a new one",
@@ -99,6 +108,7 @@ impl JournalError {
         match self {
             Self::Full { .. } | Self::ReadOnly { .. } | Self::Sqlite { .. } | Self::Io { .. } => true,
             Self::Newer { .. }
+            | Self::Foreign { .. }
             | Self::Corrupt { .. }
             | Self::Unreadable { .. }
             | Self::Missing { .. }

@@ -9,7 +9,7 @@
 //! left untouched; a full disk is an error to the caller, who then must not act. It is not a source of sizes: how
 //! many replicas run is what the target says, never what the journal remembers.
 //!
-//! One thread writes ([`writer`](self)), what waits together is committed together, and reads have connections of
+//! One thread writes, what waits together is committed together, and reads have connections of
 //! their own, so a long query holds nobody up. Order is the sequence number, never the clock: clocks are set back.
 
 mod check;

@@ -18,10 +18,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
+use super::check;
 use super::encode::{self, Kind};
 use super::error::JournalError;
 use super::retention::Retention;
-use super::schema::{self, Found};
 use super::seal::unseal;
 use super::writer::{Call, decision_row};
 use super::{Seq, open_reader};
@@ -162,12 +162,8 @@ impl Reader {
         writer: Option<mpsc::WeakSender<Call>>,
     ) -> Result<Self, JournalError> {
         let first = open_reader(path)?;
-        match schema::look(&first).map_err(|e| JournalError::sqlite("read", path, e))? {
-            Found::Ours(found) if found > schema::VERSION => {
-                return Err(JournalError::Newer { path: path.to_owned(), found, known: schema::VERSION });
-            }
-            Found::Ours(_) => {}
-            Found::Empty | Found::Foreign => return Err(JournalError::Missing { path: path.to_owned() }),
+        if check::look(&first, path)? == 0 {
+            return Err(JournalError::Missing { path: path.to_owned() });
         }
         let shared = Shared {
             path: path.to_owned(),
