@@ -7,6 +7,8 @@
 //! * [`Forecaster`] for minutes to days ahead: several models, combined by their measured loss and
 //!   calibrated so that 95 % means 95 %. A sample costs microseconds; learning runs beside the loop as a
 //!   [`FitRequest`] that gives a [`Fitted`].
+//! * [`OnlineForecaster`] for seconds to minutes ahead, once per sample: the distribution of the demand
+//!   that what is ordered now must meet, and surges as they start.
 //! * [`answer_plan`] answers an evaluation plan over many series and origins.
 //!
 //! It refuses to know anything of workloads, replicas or machines, to do IO, to read a clock, or to use
@@ -32,6 +34,7 @@ mod fit;
 mod forecaster;
 mod math;
 mod models;
+pub mod online;
 mod plan;
 mod scoreboard;
 mod season;
@@ -43,6 +46,7 @@ pub use fit::Model;
 pub use forecaster::{
     Budget, Demotion, FitRequest, Fitted, Forecast, ForecastError, Forecaster, MAX_HORIZON, Say, Settings,
 };
+pub use online::{OnlineError, OnlineForecaster, Surge};
 pub use plan::{PlanError, answer_plan};
 pub use scoreboard::{Score, Scoreboard};
 pub use season::Seasons;

@@ -1,7 +1,6 @@
 //! Loads as they come when something is broken, each with the limit its forecast must keep.
 
-mod common;
-use common::{Noise, daily};
+use crate::common::{Noise, daily};
 use headroom_forecast::{Budget, Forecast, Forecaster, Series, Settings};
 
 const LEVELS: [f64; 4] = [0.5, 0.9, 0.95, 0.99];

@@ -1,7 +1,6 @@
 //! What must hold of every forecast, whatever the load.
 
-mod common;
-use common::daily;
+use crate::common::daily;
 use headroom_forecast::{Budget, Event, Forecast, Forecaster, Model, Series, Settings};
 use proptest::prelude::*;
 

@@ -1,0 +1,6 @@
+//! What the forecasters promise, checked from outside.
+
+mod broken_inputs;
+mod common;
+mod online;
+mod properties;
