@@ -177,3 +177,81 @@ fn with_subject(what: &str, key: Option<&String>) -> String {
 pub(crate) fn has_error(findings: &[Finding]) -> bool {
     findings.iter().any(|f| f.severity == Severity::Error)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "\
+apiVersion: headroom.dev/v1alpha1
+kind: Fleet
+metadata: { name: shop }
+spec:
+  workloads:
+    web:
+      target: { process: { command: [./web], health: { startGrace: 60s }, maxLifetime: 90s } }
+      balancer: { listen: 127.0.0.1:8080 }
+      replicas: { min: 2, max: 4 }
+      signals: { rps: { balancer: requestsPerSecond }, cpu: { process: cpu } }
+      strategies:
+        - targetTracking: { signal: rps, perReplica: 100 }
+        - threshold: { signal: cpu, above: 70%, below: 30%, target: 60% }
+";
+
+    fn messages(text: &str) -> Vec<String> {
+        check(text).findings.into_iter().map(|finding| finding.message).collect()
+    }
+
+    /// Each row makes one mistake on which other checks hang: only that mistake is reported.
+    #[test]
+    fn one_mistake_is_reported_once() {
+        assert_eq!(messages(GOOD), Vec::<String>::new());
+        for (right, wrong, message) in [
+            ("127.0.0.1:8080", "nowhere", "`listen`: invalid socket address syntax"),
+            ("{ listen: 127.0.0.1:8080 }", "8080", "a group of settings is needed here, not the number 8080"),
+            ("balancer: { listen", "balencer: { listen", "there is no setting `balencer` here"),
+            ("perReplica:", "perReplcia:", "there is no setting `perReplcia` here"),
+            ("perReplica: 100", "perReplica: lots", "\"lots\" is not a quantity"),
+            ("rps: { balancer", "rps: { balanser", "there is no setting `balanser` here"),
+            (
+                "rps: { balancer: requestsPerSecond }",
+                "rps: 5",
+                "a group of settings is needed here, not the number 5",
+            ),
+            ("rps: { balancer: requestsPerSecond }", "rps: {}", "a signal is read from exactly one source"),
+            ("above: 70%", "above: seventy", "\"seventy\" is not a quantity"),
+            ("below: 30%", "below: thirty", "\"thirty\" is not a quantity"),
+            ("target: 60%", "target: [60%]", "a number with its unit is needed here"),
+            ("max: 4", "max: four", "a number of replicas is needed here"),
+            (", max: 4", "", "`max` is missing"),
+            ("startGrace: 60s", "startGrace: soon", "\"soon\" is not a length of time"),
+            ("[./web]", "./web", "a list is needed here"),
+            ("target: { process", "target: { docker", "`docker` can't stand here"),
+            ("name: shop", "name: [shop]", "text is needed here, not a list"),
+        ] {
+            let text = GOOD.replacen(right, wrong, 1);
+            assert_ne!(text, GOOD, "{right}");
+            let found = messages(&text);
+            assert!(found.len() == 1 && found[0].starts_with(message), "{wrong}: {found:#?}");
+        }
+    }
+
+    /// A mistake that has nothing to do with another one in the same workload is reported beside it.
+    #[test]
+    fn a_mistake_hides_no_other() {
+        let wrong = GOOD.replacen("min: 2", "min: 5", 1);
+        for (right, other) in [
+            ("127.0.0.1:8080", "nowhere"),
+            ("[./web]", "./web"),
+            ("perReplica: 100", "perReplica: lots"),
+            ("process: cpu", "process: cpuu"),
+            ("kind: Fleet", "kind: Flock"),
+            ("name: shop", "nam: [shop]"),
+        ] {
+            let found = messages(&wrong.replacen(right, other, 1));
+            let at_once =
+                found.len() >= 2 && found.contains(&"the least, 5, is above the most, 4".to_owned());
+            assert!(at_once, "{other}: {found:#?}");
+        }
+    }
+}

@@ -98,7 +98,7 @@ impl<'a> Walker<'a> {
     fn value(&mut self, node: &mut Node, schema: &'a Value, owner: &Range<usize>) -> Fate {
         let rule = self.rules.resolve(schema);
         if let Some(branches) = rule.get("anyOf").or_else(|| rule.get("oneOf")).and_then(Value::as_array) {
-            return self.one_of(node, branches, rule, owner);
+            return self.one_of(node, branches, owner);
         }
         let words: Vec<&str> = rule.texts("enum").into_iter().chain(rule.texts("const")).collect();
         if !words.is_empty() {
@@ -110,11 +110,11 @@ impl<'a> Walker<'a> {
             return Fate::Kept;
         }
         let accepts = |name: &str| types.contains(&name);
-        match (&mut node.kind, ()) {
-            (Kind::Map { .. }, ()) if accepts("object") => self.mapping(node, rule, owner),
-            (Kind::Seq(_), ()) if accepts("array") => self.items(node, rule),
-            (Kind::Scalar { .. }, ()) => self.scalar(node, rule, &types, owner),
-            (Kind::Map { .. } | Kind::Seq(_), ()) => self.wrong_type(node, rule, &types, owner),
+        match &node.kind {
+            Kind::Map { .. } if accepts("object") => self.mapping(node, rule, owner),
+            Kind::Seq(_) if accepts("array") => self.items(node, rule),
+            Kind::Scalar { .. } => self.scalar(node, rule, &types, owner),
+            Kind::Map { .. } | Kind::Seq(_) => self.wrong_type(node, rule, &types, owner),
         }
     }
 
@@ -184,10 +184,9 @@ impl<'a> Walker<'a> {
         if let Some(format) = rule.get("format").and_then(Value::as_str)
             && let Some((_, check)) = FORMATS.iter().find(|(name, _)| *name == format)
         {
-            // The error quotes the text, which may be long.
-            let shown = brief(text);
-            if let Err(what) = check(if check(&shown).is_err() { &shown } else { text }) {
-                self.report(Finding::new(what).at(spot));
+            if let Err(what) = check(text) {
+                // The message quotes the text, which may be a megabyte.
+                self.report(Finding::new(check(&brief(text)).err().unwrap_or(what)).at(spot));
                 return Fate::Lost;
             }
             return Fate::Kept;
@@ -416,13 +415,7 @@ impl<'a> Walker<'a> {
     }
 
     /// A value that may be one of several things.
-    fn one_of(
-        &mut self,
-        node: &mut Node,
-        branches: &'a [Value],
-        rule: Rule<'a>,
-        owner: &Range<usize>,
-    ) -> Fate {
+    fn one_of(&mut self, node: &mut Node, branches: &'a [Value], owner: &Range<usize>) -> Fate {
         let is_null = |branch: &Value| branch.get("type").and_then(Value::as_str) == Some("null");
         let others: Vec<&'a Value> = branches.iter().filter(|b| !is_null(b)).collect();
         if node.is_null() && others.len() < branches.len() {
@@ -438,7 +431,7 @@ impl<'a> Walker<'a> {
         for branch in &others {
             match self.choices_of(branch) {
                 Some(some) => all.extend(some),
-                None => return self.any_of(node, &others, rule, owner),
+                None => return self.any_of(node, &others, owner),
             }
         }
         self.choice(node, &all, owner)
@@ -462,7 +455,7 @@ impl<'a> Walker<'a> {
     }
 
     /// Branches that no word tells apart: the first that fits, else what is wrong with the one that fits best.
-    fn any_of(&mut self, node: &mut Node, branches: &[&'a Value], _: Rule<'a>, owner: &Range<usize>) -> Fate {
+    fn any_of(&mut self, node: &mut Node, branches: &[&'a Value], owner: &Range<usize>) -> Fate {
         let mut best: Option<(Vec<Finding>, Node, Fate)> = None;
         for branch in branches {
             let mut tried = node.clone();
