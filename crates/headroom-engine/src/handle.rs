@@ -14,6 +14,7 @@ use headroom_core::memory::Freeze;
 use headroom_core::names::{FleetName, WorkloadName};
 use headroom_core::observation::TargetStatus;
 use headroom_core::units::{Price, Span, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
@@ -59,7 +60,7 @@ pub struct Overview {
 }
 
 /// One workload as it is now.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct WorkloadView {
     /// Which workload.
@@ -87,7 +88,7 @@ pub struct WorkloadView {
 }
 
 /// Measured start-up times.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StartUpView {
     /// How many starts are remembered.

@@ -14,6 +14,7 @@ use headroom_core::names::WorkloadName;
 use headroom_core::units::Timestamp;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, params, params_from_iter};
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -101,7 +102,7 @@ pub struct DecisionQuery {
 }
 
 /// What a target was asked for, and what came of it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ActionEntry {
     /// What was asked.
@@ -111,7 +112,7 @@ pub struct ActionEntry {
 }
 
 /// How an action ended, and when.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ActionEnd {
     /// When.
@@ -121,7 +122,7 @@ pub struct ActionEnd {
 }
 
 /// How an action ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum ActionOutcome {
     /// The target did as asked.
