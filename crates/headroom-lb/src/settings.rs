@@ -287,8 +287,8 @@ pub struct Limits {
     pub idle_timeout: Millis,
     /// Time to connect to a backend. Default 1 s: backends are near.
     pub connect_timeout: Millis,
-    /// Time a backend has for the head of its answer, from the request's start. Default 60 s, nginx's
-    /// `proxy_read_timeout`. A slower one is answered 504.
+    /// Time a backend has for the head of its answer once it has the whole request. Default 60 s,
+    /// nginx's `proxy_read_timeout`. A slower one is answered 504.
     pub response_timeout: Millis,
     /// Time an upgraded connection (WebSocket) may be idle. Default 1 h, HAProxy's `timeout tunnel`.
     pub tunnel_timeout: Millis,
@@ -323,7 +323,10 @@ impl Default for Limits {
 /// Always safe, and done for every method: the connection was refused or timed out, or a pooled
 /// connection turned out closed before a byte was written. Safe only for idempotent methods (RFC 9110
 /// §9.2.2) without a body: the connection broke after the request was written and before the first
-/// byte of an answer. Nothing else is ever repeated.
+/// byte of an answer. Nothing else is ever repeated: such a request is answered 502.
+///
+/// A backend may close a pooled connection at the very moment a request is sent on it. To keep that from
+/// costing a request that must not be repeated, those go only on connections used within the last second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Retry {

@@ -22,7 +22,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// Size of an answer's body: A 1 KB page, small enough that the proxy and not the copying counts.
+/// Size of an answer's body: a 1 KB page, small enough that the proxy and not the copying counts.
 const BODY: usize = 1024;
 
 /// Keep-alive connections of the load: enough to keep every core busy, few enough not to measure
@@ -50,7 +50,7 @@ struct Turn {
 ///
 /// # Errors
 /// If a program is missing, does not start, or answers anything but 200.
-pub fn run(json: bool) -> Result<()> {
+pub(crate) fn run(json: bool) -> Result<()> {
     let rounds = number("HEADROOM_BENCH_ROUNDS", 5)?;
     let seconds = number("HEADROOM_BENCH_SECONDS", 5)?;
     let dir = env::temp_dir().join(format!("headroom-bench-{}", std::process::id()));
@@ -58,7 +58,11 @@ pub fn run(json: bool) -> Result<()> {
     let measured = measure(&dir, rounds, seconds);
     let _ = fs::remove_dir_all(&dir);
     let turns = measured?;
-    if json { print_json(&turns, rounds, seconds) } else { print_table(&turns, rounds, seconds) }
+    if json {
+        print_json(&turns, rounds, seconds)
+    } else {
+        print_table(&turns, rounds, seconds)
+    }
     Ok(())
 }
 
@@ -77,7 +81,11 @@ fn number(name: &str, default: u32) -> Result<u32> {
 /// all share all, which is the same for each proxy.
 fn cores() -> (usize, String, String) {
     let n = std::thread::available_parallelism().map_or(1, usize::from);
-    if n >= 4 { (2, "0,1".into(), format!("2-{}", n - 1)) } else { (n, format!("0-{}", n - 1), format!("0-{}", n - 1)) }
+    if n >= 4 {
+        (2, "0,1".into(), format!("2-{}", n - 1))
+    } else {
+        (n, format!("0-{}", n - 1), format!("0-{}", n - 1))
+    }
 }
 
 /// Turns of each proxy, in the order of [`PROXIES`].
@@ -203,8 +211,11 @@ fn proxy_http(port: u16, backends: &[u16]) -> String {
 
 fn haproxy(dir: &Path, threads: usize, cores: &str, port: u16, backends: &[u16]) -> Result<Running> {
     let config = dir.join("haproxy.cfg");
-    let servers: String =
-        backends.iter().enumerate().map(|(i, b)| format!("  server s{i} 127.0.0.1:{b} check inter 1s\n")).collect();
+    let servers: String = backends
+        .iter()
+        .enumerate()
+        .map(|(i, b)| format!("  server s{i} 127.0.0.1:{b} check inter 1s\n"))
+        .collect();
     fs::write(
         &config,
         format!(
@@ -279,7 +290,8 @@ fn wait_for_200(port: u16) -> Result<()> {
         if let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) {
             let mut line = String::new();
             let asked = stream.write_all(b"GET / HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n");
-            if asked.is_ok() && BufReader::new(stream).read_line(&mut line).is_ok() && line.contains(" 200 ") {
+            if asked.is_ok() && BufReader::new(stream).read_line(&mut line).is_ok() && line.contains(" 200 ")
+            {
                 return Ok(());
             }
         }
@@ -301,7 +313,8 @@ fn load(port: u16, seconds: u32, cores: &str) -> Result<(f64, f64, f64)> {
     let after = |start: &str| text.lines().find_map(|l| l.trim().strip_prefix(start)).map(str::trim);
     let per_second = after("Requests/sec:").and_then(|t| t.parse().ok());
     let p99 = after("99%").and_then(millis);
-    let requests = text.lines().find_map(|l| l.split_once(" requests in ")).and_then(|(n, _)| n.trim().parse().ok());
+    let requests =
+        text.lines().find_map(|l| l.split_once(" requests in ")).and_then(|(n, _)| n.trim().parse().ok());
     match (per_second, p99, requests) {
         (Some(per_second), Some(p99), Some(requests)) => Ok((per_second, p99, requests)),
         _ => bail!("wrk's output cannot be read:\n{text}"),
@@ -354,7 +367,10 @@ fn print_table(turns: &[Vec<Turn>; 3], rounds: u32, seconds: u32) {
         "{CONNECTIONS} keep-alive connections, {BODY} B bodies, {BACKENDS} nginx backends, {threads} proxy threads; \
          proxies on cores {proxy}, load and backends on {load}; median of {rounds} turns of {seconds} s each"
     );
-    println!("{:<12} {:>12} {:>9} {:>13}   range of requests/s", "proxy", "requests/s", "p99 ms", "req / CPU s");
+    println!(
+        "{:<12} {:>12} {:>9} {:>13}   range of requests/s",
+        "proxy", "requests/s", "p99 ms", "req / CPU s"
+    );
     let all = [medians(&turns[0]), medians(&turns[1]), medians(&turns[2])];
     for ((name, t), turns) in PROXIES.iter().zip(&all).zip(turns) {
         let least = turns.iter().map(|t| t.per_second).fold(f64::MAX, f64::min);
@@ -401,7 +417,9 @@ mod tests {
 
     #[test]
     fn times_of_wrk_are_read_in_every_unit() {
-        for (text, expected) in [("812.00us", Some(0.812)), ("3.05ms", Some(3.05)), ("1.02s", Some(1020.0)), ("x", None)] {
+        for (text, expected) in
+            [("812.00us", Some(0.812)), ("3.05ms", Some(3.05)), ("1.02s", Some(1020.0)), ("x", None)]
+        {
             assert_eq!(millis(text), expected, "{text}");
         }
     }
