@@ -24,7 +24,7 @@ async fn replicas_get_ready_and_serve_each_on_its_own_port() {
     let addresses: BTreeSet<_> = status.replicas.iter().filter_map(|replica| replica.address).collect();
     assert_eq!(addresses.len(), 3, "each has its own");
     for replica in &status.replicas {
-        assert_eq!(get(replica.address.unwrap()).unwrap(), replica.id);
+        assert_eq!(get(replica.address.unwrap()).await.unwrap(), replica.id);
         assert!(replica.ready_at >= replica.started_at);
         assert_eq!((replica.restarts, replica.adopted), (0, false));
         let log = std::fs::read_to_string(replica.log.as_ref().unwrap()).unwrap();
@@ -74,7 +74,7 @@ async fn scale_in_drains_the_youngest_which_serves_until_it_is_empty() {
         until(&supervisor, "one drains", |status| in_state(status, &ReplicaState::Draining) == 1).await;
     let draining = replica(&status, "web-3");
     assert_eq!(draining.state, ReplicaState::Draining);
-    assert_eq!(get(draining.address.unwrap()).unwrap(), "web-3", "it isn't cut off");
+    assert_eq!(get(draining.address.unwrap()).await.unwrap(), "web-3", "it isn't cut off");
 
     supervisor.drained("web-3").await;
     until(&supervisor, "it is gone", |status| ids(status) == ["web-1", "web-2"]).await;
@@ -159,6 +159,28 @@ async fn a_missing_command_says_where_it_was_looked_for_and_starts_once_it_is_bu
     ));
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_test-replica"), path).unwrap();
     until(&supervisor, "it runs", |status| status.ready() == 1).await;
+    supervisor.shutdown(STOP).await;
+}
+
+/// What isn't on record isn't started, or a controller killed now would leave it behind.
+#[tokio::test]
+async fn nothing_is_started_while_it_can_not_be_recorded() {
+    let yard = Yard::new();
+    let mut spec = yard.spec(&["--port", "$PORT"]);
+    spec.backoff.max = Duration::from_millis(200);
+    let supervisor = yard.start(spec).await;
+    // A directory where the new record is to be written, as a disk that can't be written to.
+    let obstacle = yard.data().join("replicas.json.new");
+    std::fs::create_dir(&obstacle).unwrap();
+    supervisor.set_desired(2, None).await.unwrap();
+    let status = until(&supervisor, "it is said", |status| {
+        finding(status, "record-unwritten").is_some() && finding(status, "unprepared").is_some()
+    })
+    .await;
+    assert!(finding(&status, "record-unwritten").unwrap().contains("no replica is started until it can"));
+    assert_eq!((pids(&status), yard.inhabitants()), (vec![], vec![]));
+    std::fs::remove_dir(obstacle).unwrap();
+    until(&supervisor, "both are ready", |status| status.ready() == 2).await;
     supervisor.shutdown(STOP).await;
 }
 

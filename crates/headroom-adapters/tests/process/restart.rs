@@ -31,7 +31,7 @@ async fn replicas_outlive_a_killed_controller_and_are_adopted() {
     assert_eq!((status.desired, status.ready()), (2, 2), "ready from the first moment");
     for replica in &status.replicas {
         assert!(replica.adopted);
-        assert_eq!(get(replica.address.unwrap()).unwrap(), replica.id);
+        assert_eq!(get(replica.address.unwrap()).await.unwrap(), replica.id);
     }
 
     // An adopted replica is no child, and its end is noticed all the same.
@@ -56,7 +56,7 @@ async fn a_controller_killed_at_any_moment_leaves_nothing_its_successor_does_not
     {
         let mut controller = Command::new(env!("CARGO_BIN_EXE_test-controller"))
             .arg(yard.path())
-            .args([&size.to_string(), env!("CARGO_BIN_EXE_test-replica"), "--port", "$PORT", "--daemon"])
+            .args([&size.to_string(), env!("CARGO_BIN_EXE_test-replica"), "--port", "$PORT", "--child"])
             .current_dir("/")
             .stdin(Stdio::null())
             .stderr(Stdio::null())
@@ -66,13 +66,13 @@ async fn a_controller_killed_at_any_moment_leaves_nothing_its_successor_does_not
         controller.kill().unwrap();
         controller.wait().unwrap();
     }
-    let supervisor = yard.start(yard.spec(&["--port", "$PORT", "--daemon"])).await;
+    let supervisor = yard.start(yard.spec(&["--port", "$PORT", "--child"])).await;
     supervisor.set_desired(2, None).await.unwrap();
     let status = until(&supervisor, "two are ready and no more", |status| {
         status.ready() == 2 && status.replicas.len() == 2
     })
     .await;
-    // The replicas, and the daemon of each: nothing of what was started and given up.
+    // The replicas, and the child of each: nothing of what was started and given up.
     let all = eventually(|| Some(yard.inhabitants()).filter(|all| all.len() == 4)).await;
     let all =
         all.unwrap_or_else(|| panic!("{:?} run here, and these are known: {status:#?}", yard.inhabitants()));

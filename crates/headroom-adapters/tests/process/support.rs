@@ -161,12 +161,16 @@ pub(crate) fn finding<'a>(status: &'a Status, code: &str) -> Option<&'a str> {
     status.findings.iter().find(|finding| finding.code == code).map(|finding| finding.text.as_str())
 }
 
-/// The body of `GET /`.
-pub(crate) fn get(address: SocketAddr) -> std::io::Result<String> {
-    let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(LIMIT))?;
-    stream.write_all(b"GET / HTTP/1.1\r\nhost: test\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    Ok(answer.rsplit("\r\n").next().unwrap_or_default().to_owned())
+/// The body of `GET /`. On a thread of its own: the supervisor under test runs on this one, and a probe of
+/// its own may be under way.
+pub(crate) async fn get(address: SocketAddr) -> std::io::Result<String> {
+    let ask = move || {
+        let mut stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(LIMIT))?;
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: test\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer.rsplit("\r\n").next().unwrap_or_default().to_owned())
+    };
+    tokio::task::spawn_blocking(ask).await.unwrap()
 }

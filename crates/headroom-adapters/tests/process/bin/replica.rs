@@ -55,8 +55,10 @@ fn main() {
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let healthy = !never && Instant::now() >= ready;
-                // A client that goes away is none of a replica's concern.
-                let _ = answer(stream, &name, healthy);
+                let name = name.clone();
+                // Each on its own, so that one that is slow to ask holds up no other; one that goes away
+                // is none of a replica's concern.
+                std::thread::spawn(move || answer(stream, &name, healthy));
             }
         });
     }
