@@ -35,14 +35,15 @@ async fn replicas_outlive_a_killed_controller_and_are_adopted() {
     }
 
     // An adopted replica is no child, and its end is noticed all the same.
-    let (first, children) = (pids(&status), yard.children());
+    let first = pids(&status);
+    let child = *yard.children().iter().find(|child| parent(**child) == Some(first[0])).unwrap();
     kill(first[0]);
     let status = until(&supervisor, "it is back", |status| {
         status.ready() == 2 && pids(status).iter().all(|pid| *pid != first[0])
     })
     .await;
     assert_eq!((status.replicas[0].adopted, status.replicas[1].adopted), (false, true));
-    gone(children[0]).await;
+    gone(child).await;
     supervisor.shutdown(STOP).await;
     assert!([pids(&status), yard.children()].concat().into_iter().all(|pid| !alive(pid)));
 }
