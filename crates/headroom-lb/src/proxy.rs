@@ -46,7 +46,9 @@ pub(crate) trait ClientSide {
     /// Adds more of the body to `out`, encoded for the backend; false once there is no more.
     fn poll_body(&mut self, cx: &mut Context<'_>, out: &mut BytesMut) -> Poll<Result<bool, ClientError>>;
 
-    /// Ready once the client has gone. Asked only after the body's end.
+    /// Ready once the client has gone: it closed the connection, or its own direction of it, which a
+    /// client that still waits has no reason to do (nginx and Go's server see it so too). Asked only after
+    /// the body's end.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()>;
 
     /// An interim answer (1xx) came, its head whole.
@@ -256,8 +258,13 @@ pub(crate) async fn fetch<C: ClientSide>(
             Ok((upstream, out, head)) => return Ok(Answer { upstream, out, in_flight, view, head }),
             Err((back, lost)) => {
                 out = back;
-                // One connection was closed, so those that lay idle with it may be.
-                backend.pool.clear();
+                if !matches!(
+                    lost,
+                    Lost::Over(Failure::ClientGone | Failure::ClientMalformed | Failure::ClientTooSlow)
+                ) {
+                    // The backend failed one connection, so those that lie idle may have failed too.
+                    backend.pool.clear();
+                }
                 match lost {
                     Lost::Over(failure) => {
                         let counts = &backend.tally().counts;

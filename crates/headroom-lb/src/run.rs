@@ -103,6 +103,7 @@ pub fn run(options: &Options) -> Result<(), RunError> {
             Ok(runtime) => {
                 let random = std::cell::Cell::new(seed.as_nanos() as u64 ^ (index as u64) << 48);
                 let _ = started.send(Ok(()));
+                let _guard = EndWithWorker;
                 runtime.block_on(worker::run(Worker { index, random, reports, applied }, table));
             }
             Err(e) => drop(started.send(Err(e))),
@@ -171,6 +172,19 @@ async fn serve(
                 sleep(LOOK).await;
                 return Ok(());
             }
+        }
+    }
+}
+
+/// Ends the process if a worker panics: its listening socket would go on taking connections that nobody
+/// serves, while a process that ended is started anew by its supervisor. A panic within one connection
+/// ends only that.
+struct EndWithWorker;
+
+impl Drop for EndWithWorker {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            std::process::abort();
         }
     }
 }

@@ -23,6 +23,9 @@ pub(crate) async fn tunnel<S: Stream>(
     idle: Duration,
     service: &Rc<LocalService>,
 ) {
+    if service.is_closed() {
+        return;
+    }
     let ahead = std::mem::take(&mut upstream.inbuf);
     let (mut from_client, mut to_client) = tokio::io::split(client);
     let (from_backend, mut to_backend) = upstream.stream.split();
