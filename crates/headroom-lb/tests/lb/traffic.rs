@@ -355,3 +355,42 @@ async fn a_body_that_breaks_off_is_never_passed_for_whole() {
         assert!(text.contains("abc") && !text.ends_with("0\r\n\r\n"), "{text}");
     }
 }
+
+/// A client that leaves takes its own connection to the backend with it, not the idle ones of others.
+#[tokio::test]
+async fn a_client_that_leaves_does_not_empty_the_pool() {
+    let (lb, a) = (Lb::start().await, Backend::start("a").await);
+    let (client, mut events) = lb.controller().await;
+    let mut s = service(&[&a]);
+    s.limits.pool_idle = Millis(600_000);
+    let at = serve(&client, s).await;
+    client.subscribe().await.unwrap();
+    let request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    a.seen.stuck.store(true, SeqCst);
+    let mut clients = Vec::new();
+    for _ in 0..8 {
+        let mut s = TcpStream::connect(at).await.unwrap();
+        s.write_all(request).await.unwrap();
+        clients.push(s);
+    }
+    until("all requests at once", || async { a.requests() == 8 }).await;
+    a.seen.stuck.store(false, SeqCst);
+    for s in &mut clients {
+        assert_eq!(soon("an answer", read_answer(s, false)).await.unwrap().status, 200);
+    }
+    assert_eq!(a.seen.open.load(SeqCst), 8);
+    a.seen.stuck.store(true, SeqCst);
+    let mut leaver = clients.remove(0);
+    leaver.write_all(request).await.unwrap();
+    until("its request", || async { a.requests() == 9 }).await;
+    drop(leaver);
+    let left = crate::common::event(&mut events, |e| match e {
+        headroom_lb::control::protocol::Event::Figures(f) if f.service_traffic.totals.client_gone == 1 => {
+            f.backends.values().map(|b| b.connections).next()
+        }
+        _ => None,
+    })
+    .await;
+    assert_eq!(left, 7);
+    a.seen.stuck.store(false, SeqCst);
+}
