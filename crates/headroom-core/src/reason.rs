@@ -73,6 +73,14 @@ pub enum Reason {
     Scheduled { entry: String, until: Option<Timestamp> },
     /// No entry of the schedule is in force.
     OutsideSchedule { next: Option<Timestamp> },
+    /// Enough of the last periods breach a threshold.
+    AlarmRings { seen: Seen, limit: Level, breached: u32, of: u32 },
+    /// An alarm does not ring, or asks for nothing more.
+    AlarmQuiet { signal: SignalName },
+    /// Something outside asks for this count.
+    AskedFor { seen: Seen },
+    /// The policy names a fixed count.
+    FixedCount,
 
     // Combination.
     /// The highest want counts.
@@ -148,6 +156,10 @@ impl Reason {
         ("drain-within", "So many workers work off the backlog within the time given."),
         ("scheduled", "An entry of the schedule is in force."),
         ("outside-schedule", "No entry of the schedule is in force; it abstains."),
+        ("alarm-rings", "Enough of the last periods breach a threshold."),
+        ("alarm-quiet", "An alarm does not ring, or asks for nothing more; it abstains."),
+        ("asked-for", "Something outside asks for this count."),
+        ("fixed-count", "The policy names a fixed count."),
         ("highest-want", "Of several wants the highest counts."),
         ("floor", "A floor lifts the want."),
         ("ceiling", "A ceiling lowers the want."),
@@ -198,6 +210,10 @@ impl Reason {
             Self::DrainWithin { .. } => "drain-within",
             Self::Scheduled { .. } => "scheduled",
             Self::OutsideSchedule { .. } => "outside-schedule",
+            Self::AlarmRings { .. } => "alarm-rings",
+            Self::AlarmQuiet { .. } => "alarm-quiet",
+            Self::AskedFor { .. } => "asked-for",
+            Self::FixedCount => "fixed-count",
             Self::HighestWant { .. } => "highest-want",
             Self::Floor { .. } => "floor",
             Self::Ceiling { .. } => "ceiling",

@@ -354,6 +354,14 @@ fn english(reason: &Reason) -> String {
             }
             None => "no entry of the schedule is in force".to_owned(),
         },
+        Reason::AlarmRings { seen: s, limit, breached, of } => format!(
+            "{} breaches {} in at least {breached} of the last {of} periods",
+            seen(s),
+            amount(s.unit, *limit)
+        ),
+        Reason::AlarmQuiet { signal } => format!("the alarm on {signal} asks for nothing"),
+        Reason::AskedFor { seen: s } => format!("{} asks for it", seen(s)),
+        Reason::FixedCount => "the policy names this count".to_owned(),
         Reason::PlanRejected { finding } => format!("the check of the plan found a fault ({finding})"),
     }
 }
@@ -479,6 +487,14 @@ fn korean(reason: &Reason) -> String {
             Some(next) => format!("적용 중인 일정 없음; 다음 일정은 {}", moment(*next)),
             None => "적용 중인 일정 없음".to_owned(),
         },
+        Reason::AlarmRings { seen: s, limit, breached, of } => format!(
+            "{}, 최근 {of}개 구간 중 {breached}개 이상이 기준 {} 위반",
+            seen(s),
+            amount(s.unit, *limit)
+        ),
+        Reason::AlarmQuiet { signal } => format!("{signal} 경보가 요구하는 것 없음"),
+        Reason::AskedFor { seen: s } => format!("{}의 요청", seen(s)),
+        Reason::FixedCount => "정책에 정해진 수".to_owned(),
         Reason::PlanRejected { finding } => format!("계획 검사에서 결함 발견({finding})"),
     }
 }

@@ -43,6 +43,8 @@ pub struct WindowStats {
     pub max: Level,
     /// The mean of the samples.
     pub mean: Level,
+    /// How many samples there are.
+    pub samples: u32,
     /// For how long, up to now, there is a sample at least every freshness limit.
     pub covered: Span,
 }
@@ -106,23 +108,18 @@ impl Series {
     #[must_use]
     pub fn stats(&self, at: Timestamp, window: Span) -> Option<WindowStats> {
         let from = at.minus(window);
-        let inside = self.buckets.iter().rev().take_while(|b| b.last > from);
-        let (mut min, mut max, mut sum, mut count) = (f64::INFINITY, f64::NEG_INFINITY, 0.0, 0_u32);
-        for b in inside {
-            min = min.min(b.min);
-            max = max.max(b.max);
-            sum += b.sum;
-            count += b.count;
-        }
-        if count == 0 {
-            return None;
-        }
-        Some(WindowStats {
-            min: Level::new(min).ok()?,
-            max: Level::new(max).ok()?,
-            mean: Level::new(sum / f64::from(count)).ok()?,
-            covered: self.covered(at),
-        })
+        fold(self.buckets.iter().rev().take_while(|b| b.last > from), self.covered(at))
+    }
+
+    /// What the period `ago` periods before the last complete one at `at` holds; periods begin at multiples of
+    /// their length. `None` where it holds no sample.
+    #[must_use]
+    pub fn period(&self, at: Timestamp, period: Span, ago: u32) -> Option<WindowStats> {
+        let length = i64::try_from(period.as_millis()).unwrap_or(i64::MAX).max(1);
+        let end = (at.as_millis().div_euclid(length) - i64::from(ago)) * length;
+        let inside =
+            self.buckets.iter().rev().skip_while(|b| b.start >= end).take_while(|b| b.start >= end - length);
+        fold(inside, period)
     }
 
     /// Since when, counted back from `at`, there is a sample at least every `gap`; and for how long `holds` has
@@ -145,6 +142,27 @@ impl Series {
     fn covered(&self, at: Timestamp) -> Span {
         self.held(at, |_, _| true)
     }
+}
+
+/// What some buckets hold together; `None` where there are none.
+fn fold<'a>(inside: impl Iterator<Item = &'a Bucket>, covered: Span) -> Option<WindowStats> {
+    let (mut min, mut max, mut sum, mut count) = (f64::INFINITY, f64::NEG_INFINITY, 0.0, 0_u32);
+    for b in inside {
+        min = min.min(b.min);
+        max = max.max(b.max);
+        sum += b.sum;
+        count += b.count;
+    }
+    if count == 0 {
+        return None;
+    }
+    Some(WindowStats {
+        min: Level::new(min).ok()?,
+        max: Level::new(max).ok()?,
+        mean: Level::new(sum / f64::from(count)).ok()?,
+        samples: count,
+        covered,
+    })
 }
 
 #[cfg(test)]

@@ -5,22 +5,37 @@
 //! lacks its signal abstains and says so. To add one: its file, a variant and an arm here, an example, a
 //! changelog line.
 
+pub mod adjust;
+pub mod alarm;
 mod any_all;
 pub mod dual_window;
 mod fast_steps;
+mod fixed;
 pub mod hpa;
+pub mod pass_through;
+pub mod queue;
+mod schedule;
 mod target_tracking;
 mod threshold;
+mod traffic_pattern;
+pub mod watermark;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use alarm::Alarm;
 pub use any_all::{AnyAll, Condition};
 pub use dual_window::DualWindow;
 pub use fast_steps::{FastSteps, StepAt};
+pub use fixed::Fixed;
 pub use hpa::{Hpa, HpaMetric, HpaTarget};
+pub use pass_through::PassThrough;
+pub use queue::{DrainWithin, Queue};
+pub use schedule::{Dated, Entry, Schedule};
 pub use target_tracking::TargetTracking;
 pub use threshold::Threshold;
+pub use traffic_pattern::{LoadClass, TrafficPattern};
+pub use watermark::Watermark;
 
 use crate::context::Context;
 use crate::decision::Advice;
@@ -44,6 +59,20 @@ pub enum Strategy {
     FastSteps(FastSteps),
     /// A long window for calm, a short one for a surge, as the Knative pod autoscaler reckons.
     DualWindow(DualWindow),
+    /// Counts, floors or ceilings by the calendar (A10, A11).
+    Schedule(Schedule),
+    /// Load by the time of day (A2).
+    TrafficPattern(TrafficPattern),
+    /// Queue workers, by backlog and by the time to work it off (A26).
+    Queue(Queue),
+    /// A band of two watermarks instead of one target.
+    Watermark(Watermark),
+    /// An alarm with a simple, percent, exact or step adjustment (A13).
+    Alarm(Alarm),
+    /// A count that something else has reckoned.
+    PassThrough(PassThrough),
+    /// Always the same count.
+    Fixed(Fixed),
 }
 
 /// The kinds of strategy.
@@ -62,6 +91,20 @@ pub enum StrategyKind {
     FastSteps,
     /// See [`DualWindow`].
     DualWindow,
+    /// See [`Schedule`].
+    Schedule,
+    /// See [`TrafficPattern`].
+    TrafficPattern,
+    /// See [`Queue`].
+    Queue,
+    /// See [`Watermark`].
+    Watermark,
+    /// See [`Alarm`].
+    Alarm,
+    /// See [`PassThrough`].
+    PassThrough,
+    /// See [`Fixed`].
+    Fixed,
 }
 
 impl StrategyKind {
@@ -75,6 +118,13 @@ impl StrategyKind {
             Self::AnyAll => "anyAll",
             Self::FastSteps => "fastSteps",
             Self::DualWindow => "dualWindow",
+            Self::Schedule => "schedule",
+            Self::TrafficPattern => "trafficPattern",
+            Self::Queue => "queue",
+            Self::Watermark => "watermark",
+            Self::Alarm => "alarm",
+            Self::PassThrough => "passThrough",
+            Self::Fixed => "fixed",
         }
     }
 }
@@ -107,6 +157,10 @@ pub enum StrategyMemory {
     Nothing,
     /// Of a [`DualWindow`].
     DualWindow(dual_window::Panic),
+    /// Of a [`Schedule`].
+    Schedule(schedule::Page),
+    /// Of a [`Alarm`].
+    Alarm(alarm::AlarmState),
 }
 
 impl Strategy {
@@ -120,6 +174,13 @@ impl Strategy {
             Self::AnyAll(_) => StrategyKind::AnyAll,
             Self::FastSteps(_) => StrategyKind::FastSteps,
             Self::DualWindow(_) => StrategyKind::DualWindow,
+            Self::Schedule(_) => StrategyKind::Schedule,
+            Self::TrafficPattern(_) => StrategyKind::TrafficPattern,
+            Self::Queue(_) => StrategyKind::Queue,
+            Self::Watermark(_) => StrategyKind::Watermark,
+            Self::Alarm(_) => StrategyKind::Alarm,
+            Self::PassThrough(_) => StrategyKind::PassThrough,
+            Self::Fixed(_) => StrategyKind::Fixed,
         }
     }
 
@@ -137,6 +198,13 @@ impl Strategy {
             Self::AnyAll(s) => s,
             Self::FastSteps(s) => s,
             Self::DualWindow(s) => s,
+            Self::Schedule(s) => s,
+            Self::TrafficPattern(s) => s,
+            Self::Queue(s) => s,
+            Self::Watermark(s) => s,
+            Self::Alarm(s) => s,
+            Self::PassThrough(s) => s,
+            Self::Fixed(s) => s,
         }
     }
 

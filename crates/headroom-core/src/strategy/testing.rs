@@ -72,12 +72,6 @@ impl Case {
     pub(crate) fn replicas(self, count: u32) -> Self {
         self.ready(count).current(count)
     }
-    /// So many start, whatever the count asked for.
-    #[expect(dead_code, reason = "for strategies to come")]
-    pub(crate) fn starting(mut self, starting: u32) -> Self {
-        self.starting = Some(starting);
-        self
-    }
     pub(crate) fn current(mut self, current: u32) -> Self {
         self.current = current;
         self
@@ -109,7 +103,6 @@ impl Case {
         self
     }
     /// The present.
-    #[expect(dead_code, reason = "for strategies to come")]
     pub(crate) fn at(mut self, at: &str) -> Self {
         self.at = at.parse().unwrap();
         self
