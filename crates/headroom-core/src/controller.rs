@@ -552,6 +552,12 @@ fn unseen(memory: &Memory, at: Timestamp) -> Option<Reason> {
     }
 }
 
+/// The highest of several wants; `None` where nobody wants anything (D2).
+#[must_use]
+pub fn highest(wants: impl IntoIterator<Item = Replicas>) -> Option<Replicas> {
+    wants.into_iter().max()
+}
+
 /// The wants become one number: the highest counts, floors lift it, ceilings lower it (D2).
 fn combine(cx: &Context<'_>, recommendations: &[Recommendation], draft: &mut Draft) {
     let mut highest: Option<(Replicas, &Recommendation)> = None;

@@ -7,7 +7,7 @@ mod rules;
 
 use crate::{Answer, Given};
 
-pub(crate) use rules::rules;
+pub(crate) use rules::{limited, rules, stabilized, windows};
 
 pub(crate) fn answer(kind: &str, given: Given<'_>) -> Option<Answer> {
     Some(match kind {

@@ -3,6 +3,14 @@
 use crate::context::Context;
 use crate::decision::{By, Draft};
 use crate::reason::Reason;
+use crate::units::Replicas;
+
+/// The most replicas where a forecast is allowed to break the policy's maximum: the forecast and `buffer` (a share)
+/// on top, never less than the maximum itself (A9: 20 % above).
+#[must_use]
+pub fn raised_maximum(max: Replicas, forecast: Replicas, buffer: f64) -> Replicas {
+    Replicas::ceil(forecast.as_f64() * (1.0 + buffer.max(0.0))).max(max)
+}
 
 pub(super) fn limit(cx: &Context<'_>, draft: &mut Draft) {
     let range = &cx.workload().replicas;

@@ -15,6 +15,7 @@ mod stabilise;
 mod step;
 pub mod velocity;
 
+pub use bounds::raised_maximum;
 pub use stabilise::stabilised;
 
 use crate::context::Context;

@@ -216,7 +216,9 @@ impl Alarm {
         self.datapoints_to_alarm.unwrap_or(self.evaluation_periods)
     }
 
-    fn breaches(&self, value: f64) -> bool {
+    /// Whether a period of this value breaches the threshold.
+    #[must_use]
+    pub fn breaches(&self, value: f64) -> bool {
         let threshold = self.threshold.level.get();
         match self.comparison {
             Comparison::Above => value > threshold,

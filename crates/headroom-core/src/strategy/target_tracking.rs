@@ -13,7 +13,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Recommend;
-use super::threshold::proportional;
 use crate::context::{Context, Direction};
 use crate::decision::Advice;
 use crate::fleet::{Path, Problem, Scope, Workload};
@@ -39,6 +38,12 @@ pub struct TargetTracking {
     /// How long to wait after shrinking before shrinking again (A3: 600s).
     #[serde(default = "scale_in_cooldown")]
     pub scale_in_cooldown: Span,
+    /// At most so many more at a time; by default no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_scale_up: Option<Replicas>,
+    /// At most so many fewer at a time; by default no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_scale_down: Option<Replicas>,
     /// How far from `target` a value may be without a change (the HPA's 10%).
     #[serde(default = "tolerance")]
     pub tolerance: Quantity,
@@ -52,6 +57,26 @@ fn scale_in_cooldown() -> Span {
 }
 fn tolerance() -> Quantity {
     Quantity::ratio(Level::new(0.1).unwrap_or(Level::ZERO))
+}
+
+/// The count for a value at `factor` times its target: in proportion, rounded up, unless the factor is within
+/// `tolerance` of 1. From zero the factor itself is the count.
+#[must_use]
+pub fn by_factor(count: Replicas, factor: f64, tolerance: Level) -> Replicas {
+    if count == Replicas::ZERO {
+        Replicas::ceil(factor)
+    } else if super::is_within(factor, tolerance) {
+        count
+    } else {
+        Replicas::ceil(count.as_f64() * factor)
+    }
+}
+
+/// The change whose cooldown a change in direction `wanted` waits for: a growth for that of a growth, unless it is
+/// beyond what is asked for already, a shrink for that of a shrink. A growth never waits for a shrink.
+#[must_use]
+pub fn waits_for(wanted: Direction) -> Direction {
+    wanted
 }
 
 impl Recommend for TargetTracking {
@@ -78,17 +103,21 @@ impl Recommend for TargetTracking {
                 if super::is_within(ratio, tolerance) {
                     (cx.current(), Reason::WithinTolerance { seen, target, tolerance }, false)
                 } else {
-                    let direction = if ratio > 1.0 { Direction::Up } else { Direction::Down };
-                    let want = proportional(cx, value, target, direction);
+                    let want = by_factor(cx.ready(), ratio, tolerance);
+                    // What still starts says nothing yet: a growth never takes away, a shrink never adds.
+                    let want = if ratio > 1.0 { want.max(cx.current()) } else { want.min(cx.current()) };
                     (want, Reason::TowardsTarget { seen, target, ready: cx.ready() }, false)
                 }
             }
             (None, None) => return Advice::abstains(Reason::NobodyWants),
         };
+        let (wanted, want) =
+            (want, super::pass_through::within(cx.current(), want, self.max_scale_up, self.max_scale_down));
+        let why = if want == wanted { why } else { Reason::RateOfChange { wanted, allowed: want } };
         let pause = if want > cx.current() && !is_total {
-            cx.pause_until(Some(Direction::Up), self.scale_out_cooldown)
+            cx.pause_until(Some(waits_for(Direction::Up)), self.scale_out_cooldown)
         } else if want < cx.current() {
-            cx.pause_until(Some(Direction::Down), self.scale_in_cooldown)
+            cx.pause_until(Some(waits_for(Direction::Down)), self.scale_in_cooldown)
         } else {
             None
         };
@@ -144,6 +173,8 @@ mod tests {
             per_replica: Some(per_replica.parse().unwrap()),
             scale_out_cooldown: scale_out_cooldown(),
             scale_in_cooldown: scale_in_cooldown(),
+            max_scale_up: None,
+            max_scale_down: None,
             tolerance: tolerance(),
         }
     }

@@ -15,11 +15,12 @@ use serde::{Deserialize, Serialize};
 
 use super::Recommend;
 use super::hpa::calculator::Milli;
+use super::hpa::pod;
+use super::hpa::pods::{Pod, PodPhase};
 use crate::context::Context;
 use crate::decision::Advice;
 use crate::fleet::{Path, Problem, ReplicaRange, Scope, Workload};
 use crate::names::SignalName;
-use crate::observation::Phase;
 use crate::reason::{Reason, Seen};
 use crate::units::{Level, Quantity, Replicas, Span, Unit};
 
@@ -163,6 +164,17 @@ fn whole(value: f64) -> i64 {
     (value as i64).clamp(0, i64::from(Replicas::LIMIT.0))
 }
 
+/// Whether a replica counts as ready: it is, or it has been starting for less than `delay`.
+#[must_use]
+pub fn counts_as_ready(pod: &Pod, delay: Span) -> bool {
+    let Some(ready) = pod.ready.filter(|_| pod.started.is_some() && !pod.deleting) else { return false };
+    match pod.phase {
+        PodPhase::Running => ready,
+        PodPhase::Pending => pod.ready_changed.is_some_and(|changed| changed < delay),
+        PodPhase::Ended => false,
+    }
+}
+
 impl Watermark {
     /// The low and the high mark; one that is not written is the other.
     #[must_use]
@@ -265,17 +277,14 @@ impl Watermark {
         rested && long_enough
     }
 
-    /// Replicas that count as ready: those that are, and those that have been starting for less than the delay.
+    /// Replicas that count as ready.
     fn ready(&self, cx: &Context<'_>) -> Replicas {
-        if self.readiness_delay.is_zero() {
+        let replicas = &cx.status().replicas;
+        if replicas.is_empty() {
             return cx.ready();
         }
-        let starting = cx
-            .status()
-            .replicas
-            .iter()
-            .filter(|r| r.phase == Phase::Starting && cx.at().since(r.started_at) < self.readiness_delay);
-        cx.ready().plus(u32::try_from(starting.count()).unwrap_or(u32::MAX))
+        let ready = replicas.iter().filter(|r| counts_as_ready(&pod(cx, r), self.readiness_delay));
+        Replicas(u32::try_from(ready.count()).unwrap_or(u32::MAX))
     }
 
     fn want(&self, cx: &Context<'_>) -> Result<(Replicas, Reason), Reason> {

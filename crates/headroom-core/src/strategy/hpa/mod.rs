@@ -224,7 +224,7 @@ fn reported(cx: &Context<'_>) -> i64 {
 }
 
 /// A replica as the HPA would see a pod.
-fn pod(cx: &Context<'_>, replica: &ReplicaStatus) -> Pod {
+pub(super) fn pod(cx: &Context<'_>, replica: &ReplicaStatus) -> Pod {
     let ready_changed = replica.ready_at.unwrap_or(replica.started_at);
     Pod {
         phase: match replica.phase {
