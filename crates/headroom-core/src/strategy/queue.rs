@@ -236,13 +236,11 @@ impl Recommend for Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::strategy::testing::{Case, abstains, any_case, behaves, problems, wants};
+    use crate::strategy::testing::{Case, abstains, any_case, behaves, built, problems, wants};
     use proptest::prelude::*;
 
     fn rule(more: serde_json::Value) -> Queue {
-        let mut json = serde_json::json!({ "backlog": ["queue", "inFlight"] });
-        json.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        serde_json::from_value(json).unwrap()
+        built(serde_json::json!({ "backlog": ["queue", "inFlight"] }), more)
     }
     fn by_backlog() -> Queue {
         rule(serde_json::json!({ "perWorker": 10 }))

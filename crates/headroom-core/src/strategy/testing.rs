@@ -119,6 +119,17 @@ impl Case {
     }
 }
 
+/// Settings read from `base` with the fields of `more` in place of its own.
+pub(crate) fn built<T: serde::de::DeserializeOwned>(
+    mut base: serde_json::Value,
+    more: serde_json::Value,
+) -> T {
+    if let (Some(base), serde_json::Value::Object(more)) = (base.as_object_mut(), more) {
+        base.extend(more);
+    }
+    serde_json::from_value(base).unwrap()
+}
+
 /// A policy with every signal that tests use.
 pub(crate) fn policy() -> FleetDocument {
     serde_json::from_value(serde_json::json!({

@@ -403,14 +403,14 @@ impl Watermark {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::strategy::testing::{Case, abstains, any_case, behaves, problems, wants};
+    use crate::strategy::testing::{Case, abstains, any_case, behaves, built, problems, wants};
     use proptest::prelude::*;
 
     fn rule(more: serde_json::Value) -> Watermark {
-        let mut json =
-            serde_json::json!({ "signal": "cpu", "low": "40%", "high": "70%", "algorithm": "average" });
-        json.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        serde_json::from_value(json).unwrap()
+        built(
+            serde_json::json!({ "signal": "cpu", "low": "40%", "high": "70%", "algorithm": "average" }),
+            more,
+        )
     }
     fn plain() -> Watermark {
         rule(serde_json::json!({ "upLimit": "1000%", "downLimit": "100%" }))
