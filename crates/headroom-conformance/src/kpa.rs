@@ -79,7 +79,7 @@ fn decide(given: Given<'_>) -> Answer {
         state = after;
         let burst = spec.float("target_burst_capacity")?;
         let spare = match burst {
-            none if none == 0.0 => 0.0,
+            0.0 => 0.0,
             always if always < 0.0 => -1.0,
             burst => spare_capacity(ready, level(spec.float("total_value")?), burst, panic),
         };
