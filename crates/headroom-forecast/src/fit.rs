@@ -21,10 +21,8 @@ pub enum Model {
     SeasonalNaive,
     /// What came at this time a week ago.
     WeeklyNaive,
-    /// Direct seasonal autoregression on the root of the load.
-    RidgeRoot,
-    /// Direct seasonal autoregression on the logarithm of the load.
-    RidgeLog,
+    /// Direct seasonal autoregression.
+    Regression,
     /// Holt-Winters: level, damped trend, profile.
     Smoothing,
     /// What followed the most similar moments.
@@ -34,7 +32,7 @@ pub enum Model {
 }
 
 /// How many models there are.
-pub(crate) const MODELS: usize = 8;
+pub(crate) const MODELS: usize = 7;
 
 impl Model {
     /// All models, in the order of their weights.
@@ -42,8 +40,7 @@ impl Model {
         Self::Naive,
         Self::SeasonalNaive,
         Self::WeeklyNaive,
-        Self::RidgeRoot,
-        Self::RidgeLog,
+        Self::Regression,
         Self::Smoothing,
         Self::Analog,
         Self::Climate,
@@ -59,8 +56,7 @@ impl Model {
             Self::Naive => "naive",
             Self::SeasonalNaive => "seasonal-naive",
             Self::WeeklyNaive => "weekly-naive",
-            Self::RidgeRoot => "ridge-root",
-            Self::RidgeLog => "ridge-log",
+            Self::Regression => "seasonal-regression",
             Self::Smoothing => "smoothing",
             Self::Analog => "analog",
             Self::Climate => "climate",
@@ -97,28 +93,25 @@ pub(crate) struct Learned {
     naive: Option<naive::Fit>,
     season: Option<naive::Fit>,
     week: Option<naive::Fit>,
-    root: Option<ridge::Fit>,
-    log: Option<ridge::Fit>,
+    regression: Option<ridge::Fit>,
     smoothing: Option<smoothing::Fit>,
 }
 
 /// A window with what forecasts are read from.
 pub(crate) struct Ready {
     pub(crate) w: Window,
-    root: ridge::Scaled,
-    log: ridge::Scaled,
+    scaled: ridge::Scaled,
     paths: Vec<Option<smoothing::Path>>,
 }
 
 impl Ready {
-    pub(crate) fn new(w: Window, log_unit: f64, only: Option<&Learned>) -> Self {
-        let root = ridge::Scaled::new(&w, Scale::Root);
-        let log = ridge::Scaled::new(&w, Scale::Log { unit: log_unit });
+    pub(crate) fn new(w: Window, only: Option<&Learned>) -> Self {
+        let scaled = ridge::Scaled::new(&w, Scale::Root);
         let paths = match only {
-            None => smoothing::paths(&w, &root, None),
-            Some(l) => l.smoothing.as_ref().map_or_else(Vec::new, |f| smoothing::paths(&w, &root, Some(f))),
+            None => smoothing::paths(&w, &scaled, None),
+            Some(l) => l.smoothing.as_ref().map_or_else(Vec::new, |f| smoothing::paths(&w, &scaled, Some(f))),
         };
-        Self { w, root, log, paths }
+        Self { w, scaled, paths }
     }
 
     fn predict(
@@ -130,17 +123,16 @@ impl Ready {
         h_max: usize,
         sample: &mut Sample,
     ) -> Vec<[Option<Quantiles>; MODELS]> {
-        let matches = analog::find(&self.w, &self.root, origin, h_max, analog_stride);
+        let matches = analog::find(&self.w, &self.scaled, origin, h_max, analog_stride);
         hs.iter()
             .map(|&h| {
                 [
                     l.naive.as_ref().map(|f| f.predict(&self.w, origin, h)),
                     l.season.as_ref().map(|f| f.predict(&self.w, origin, h)),
                     l.week.as_ref().map(|f| f.predict(&self.w, origin, h)),
-                    l.root.as_ref().map(|f| f.predict(&self.root, origin, h)),
-                    l.log.as_ref().map(|f| f.predict(&self.log, origin, h)),
-                    l.smoothing.as_ref().and_then(|f| f.predict(&self.root, &self.paths, origin, h)),
-                    matches.as_ref().and_then(|m| m.predict(&self.w, &self.root, h, sample)),
+                    l.regression.as_ref().map(|f| f.predict(&self.scaled, origin, h)),
+                    l.smoothing.as_ref().and_then(|f| f.predict(&self.scaled, &self.paths, origin, h)),
+                    matches.as_ref().and_then(|m| m.predict(&self.w, &self.scaled, h, sample)),
                     climate::predict(&self.w, origin, h, sample),
                 ]
             })
@@ -154,7 +146,7 @@ pub(crate) struct Part {
     pub(crate) weights: [f64; MODELS],
     /// Mean out-of-sample loss; `None` where the model said nothing.
     pub(crate) losses: [Option<f64>; MODELS],
-    /// Models put aside because a yardstick did better.
+    /// Models that lost to the yardstick.
     pub(crate) demoted: [bool; MODELS],
     /// Out-of-sample coverage of the 0.95 level before calibration; `None` with too few cases.
     pub(crate) coverage: Option<f64>,
@@ -167,8 +159,6 @@ pub(crate) struct Part {
 pub(crate) struct Outcome {
     /// The unit of the window; losses and distributions inside are in it.
     pub(crate) unit: f64,
-    /// The load below which the logarithmic scale is linear.
-    pub(crate) log_unit: f64,
     pub(crate) learned: Learned,
     pub(crate) parts: Vec<Part>,
     /// Fewer steps than this before an origin, and the models would look back beyond the beginning.
@@ -176,22 +166,17 @@ pub(crate) struct Outcome {
 }
 
 struct Case {
+    origin: usize,
     y: f64,
     weight: f64,
     said: [Option<Quantiles>; MODELS],
-}
-
-fn log_unit(w: &Window) -> f64 {
-    let mean = w.y.iter().sum::<f64>() / w.len() as f64;
-    if mean > 0.0 { 0.1 * mean } else { 1.0 }
 }
 
 /// A whole refit for horizons up to `h_max`. `live` is what forecasts in earnest have been found to lose.
 pub(crate) fn run(w: Window, h_max: usize, live: &Scoreboard) -> (Outcome, Ready) {
     let n = w.len();
     let m = w.seasons.main;
-    let log_unit = log_unit(&w);
-    let ready = Ready::new(w, log_unit, None);
+    let ready = Ready::new(w, None);
     let w = &ready.w;
     // Replay the last half, but no more than two weeks.
     let span = (n / 2).min(m.map_or(n, |m| 14 * m));
@@ -217,7 +202,7 @@ pub(crate) fn run(w: Window, h_max: usize, live: &Scoreboard) -> (Outcome, Ready
                 let t = origin + h;
                 if t < n && w.seen[t] {
                     let weight = decay((n - t) as f64, half_life);
-                    parts[part(h)].push(Case { y: w.y[t], weight, said });
+                    parts[part(h)].push(Case { origin, y: w.y[t], weight, said });
                 }
             }
         }
@@ -225,10 +210,9 @@ pub(crate) fn run(w: Window, h_max: usize, live: &Scoreboard) -> (Outcome, Ready
     let parts = parts.iter().enumerate().map(|(p, cases)| combine(cases, live, p, w.unit)).collect();
     let last = learned.into_iter().next_back().expect("there is always the last end");
     let seasons = ready.w.seasons;
-    let rows =
-        last.root.as_ref().map_or(0, ridge::Fit::needs).max(last.log.as_ref().map_or(0, ridge::Fit::needs));
+    let rows = last.regression.as_ref().map_or(0, ridge::Fit::needs);
     let needs = rows.max(seasons.week.or(seasons.main).map_or(0, |m| m + 1));
-    (Outcome { unit: ready.w.unit, log_unit, learned: last, parts, needs }, ready)
+    (Outcome { unit: ready.w.unit, learned: last, parts, needs }, ready)
 }
 
 fn learn(r: &Ready, h_max: usize, ends: &[usize]) -> Vec<Learned> {
@@ -238,16 +222,14 @@ fn learn(r: &Ready, h_max: usize, ends: &[usize]) -> Vec<Learned> {
         spread(w.seasons.main.and_then(|m| naive::fit(w, naive::Back::Season(m), h_max, ends)), ends);
     let mut week =
         spread(w.seasons.week.and_then(|m| naive::fit(w, naive::Back::Season(m), h_max, ends)), ends);
-    let mut root = spread(ridge::fit(w, &r.root, h_max, ends), ends);
-    let mut log = spread(ridge::fit(w, &r.log, h_max, ends), ends);
-    let mut smoothing = spread(smoothing::fit(w, &r.root, &r.paths, h_max, ends), ends);
+    let mut regression = spread(ridge::fit(w, &r.scaled, h_max, ends), ends);
+    let mut smoothing = spread(smoothing::fit(w, &r.scaled, &r.paths, h_max, ends), ends);
     (0..ends.len())
         .map(|k| Learned {
             naive: naive[k].take(),
             season: season[k].take(),
             week: week[k].take(),
-            root: root[k].take(),
-            log: log[k].take(),
+            regression: regression[k].take(),
             smoothing: smoothing[k].take(),
         })
         .collect()
@@ -260,9 +242,12 @@ fn spread<T>(fits: Option<Vec<T>>, ends: &[usize]) -> Vec<Option<T>> {
     }
 }
 
-/// Loses to a yardstick by more than this share: put aside. The losses of a few dozen origins are not
-/// known better.
+/// Loses to a yardstick by more than this share, and by more than chance: demoted. The losses of a few
+/// dozen origins are not known better.
 const DEMOTION_MARGIN: f64 = 1.02;
+/// What a demoted model keeps of its say. Not nothing: one that errs differently still steadies the others
+/// (dropping it made the far horizon of the public traces half a percent worse).
+const DEMOTED_SAY: f64 = 0.1;
 
 fn combine(cases: &[Case], live: &Scoreboard, p: usize, unit: f64) -> Part {
     let mut sum = [0.0; MODELS];
@@ -298,10 +283,12 @@ fn combine(cases: &[Case], live: &Scoreboard, p: usize, unit: f64) -> Part {
         let bar = losses[yardstick].or(losses[Model::Naive.index()]);
         for k in 0..MODELS {
             let Some(l) = losses[k] else { continue };
-            demoted[k] = k != yardstick && bar.is_some_and(|b| l > b * DEMOTION_MARGIN);
-            if !demoted[k] {
-                // Fourth power: twice the loss, a sixteenth of the say.
-                weights[k] = libm::pow((l + 0.02 * mean + 1e-300) / (mean + 1e-300), -4.0);
+            demoted[k] =
+                k != yardstick && bar.is_some_and(|b| l > b * DEMOTION_MARGIN) && loses(cases, k, yardstick);
+            // Fourth power: twice the loss, a sixteenth of the say.
+            weights[k] = libm::pow((l + 0.02 * mean + 1e-300) / (mean + 1e-300), -4.0);
+            if demoted[k] {
+                weights[k] *= DEMOTED_SAY;
             }
         }
         let total: f64 = weights.iter().sum();
@@ -310,6 +297,27 @@ fn combine(cases: &[Case], live: &Scoreboard, p: usize, unit: f64) -> Part {
     }
     let (stretch, coverage) = calibrate(cases, &weights);
     Part { weights, losses, demoted, coverage, stretch }
+}
+
+/// Whether a model's losses exceed the yardstick's by more than chance: two standard errors of the mean
+/// difference, where the horizons of one origin, which err alike, count as one observation.
+fn loses(cases: &[Case], model: usize, yardstick: usize) -> bool {
+    let bar = |c: &Case| c.said[yardstick].or(c.said[Model::Naive.index()]);
+    let diffs: Vec<(usize, f64, f64)> = cases
+        .iter()
+        .filter_map(|c| Some((c.origin, c.weight, loss(c.y, c.said[model].as_ref()?) - loss(c.y, &bar(c)?))))
+        .collect();
+    let total: f64 = diffs.iter().map(|d| d.1).sum();
+    if total <= 0.0 {
+        return false;
+    }
+    let mean = diffs.iter().map(|d| d.1 * d.2).sum::<f64>() / total;
+    let mut variance = 0.0;
+    for origin in diffs.chunk_by(|a, b| a.0 == b.0) {
+        let s: f64 = origin.iter().map(|d| d.1 * (d.2 - mean)).sum();
+        variance += s * s;
+    }
+    mean > 2.0 * libm::sqrt(variance) / total
 }
 
 /// Improves the weights by exponentiated gradient on the loss of the *combination*: two models that err
@@ -372,6 +380,7 @@ fn calibrate(cases: &[Case], weights: &[f64; MODELS]) -> (Quantiles, Option<f64>
     let mut out = [1.0; G];
     let mixed: Vec<(f64, f64, Quantiles)> =
         cases.iter().map(|c| (c.y, c.weight, mix(&c.said, weights))).collect();
+    let origins = cases.chunk_by(|a, b| a.origin == b.origin).count() as f64;
     let lambda = cases.len() as f64 / (cases.len() as f64 + 60.0);
     let mut ratios: Vec<(f64, f64)> = Vec::with_capacity(cases.len());
     for k in MEDIAN + 1..G {
@@ -387,11 +396,14 @@ fn calibrate(cases: &[Case], weights: &[f64; MODELS]) -> (Quantiles, Option<f64>
         }
         ratios.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
         let total: f64 = ratios.iter().map(|r| r.1).sum();
+        // Split-conformal correction for few observations; those of one origin count as one. Never more
+        // than half of what is left above the level.
+        let level = (GRID[k] * (1.0 + 1.0 / origins.max(1.0))).min(0.5 * (1.0 + GRID[k]));
         let mut sum = 0.0;
         let mut f = 1.0;
         for (r, w) in &ratios {
             sum += w;
-            if sum >= GRID[k] * total {
+            if sum >= level * total {
                 f = *r;
                 break;
             }

@@ -81,7 +81,7 @@ pub enum ForecastError {
     },
 }
 
-/// A model put aside for part of the horizon, and why.
+/// A model whose say was cut to a tenth for part of the horizon, and why.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Demotion {
     /// Which model.
@@ -111,7 +111,7 @@ impl fmt::Display for Demotion {
         };
         write!(
             f,
-            "{} is put aside for {} to {} steps ahead: out of sample it was {worse} (loss {:.4} against {:.4})",
+            "{} is demoted for {} to {} steps ahead: out of sample it was {worse} (loss {:.4} against {:.4})",
             self.model.name(),
             self.from_steps,
             self.to_steps,
@@ -149,7 +149,7 @@ pub struct Forecast {
     pub paths: Vec<Vec<f64>>,
     /// Who had how much to say.
     pub weights: Vec<Say>,
-    /// Who was put aside, and why.
+    /// Who was demoted, and why.
     pub demoted: Vec<Demotion>,
 }
 
@@ -203,7 +203,8 @@ impl Fitted {
                 let (loss, weight) = (loss_of(model).map(|l| l.1), p.weights[k]);
                 if let (true, Some(loss), Some((yardstick, yardstick_loss))) = (p.demoted[k], loss, bar) {
                     demoted.push(Demotion { model, from_steps, to_steps, loss, yardstick_loss, yardstick });
-                } else if loss.is_some() {
+                }
+                if loss.is_some() {
                     says.push(Say { model, from_steps, to_steps, weight, loss });
                 }
             }
@@ -429,7 +430,7 @@ impl Forecaster {
             // The models know the seasons they were fitted with.
             w.seasons = f.seasons;
             // After a gap longer than the memory the models have nothing left to look back at.
-            (w.len() > o.needs.max(MIN_STEPS)).then(|| (o, Ready::new(w, o.log_unit, Some(&o.learned))))
+            (w.len() > o.needs.max(MIN_STEPS)).then(|| (o, Ready::new(w, Some(&o.learned))))
         });
         let mut quantiles: Vec<Quantiles> = match ready {
             Some((o, ready)) => {

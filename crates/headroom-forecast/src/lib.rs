@@ -2,7 +2,7 @@
 //!
 //! A scaler that only reacts is always one start-up time late; one that trusts a forecast blindly is
 //! sometimes wrong by a fleet. So this crate forecasts distributions, not numbers; says how well it has
-//! done lately, out of sample; and puts aside whatever does worse than "same as yesterday".
+//! done lately, out of sample; and demotes whatever does worse than "same as yesterday".
 //!
 //! * [`Forecaster`] for minutes to days ahead: several models, combined by their measured loss and
 //!   calibrated so that 95 % means 95 %. A sample costs microseconds; learning runs beside the loop as a
