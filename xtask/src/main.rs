@@ -1,2 +1,39 @@
-//! Repository tasks.
-fn main() {}
+//! Checks, benchmarks and generated files of the repository: `cargo xtask …`.
+
+mod bench;
+mod generate;
+mod tidy;
+
+use clap::{Parser, Subcommand};
+
+/// Tasks of the repository.
+#[derive(Debug, Parser)]
+#[command(name = "xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Check what the compiler can't: forbidden dependencies, spec ids, stray words
+    Tidy,
+    /// Write the generated files anew: schema, references
+    Generate,
+    /// Measure and print figures
+    Bench {
+        /// What to measure.
+        what: bench::What,
+        /// As JSON, or as text.
+        #[arg(short, long, default_value = "text")]
+        output: bench::Output,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    match Cli::parse().task {
+        Task::Tidy => tidy::run(),
+        Task::Generate => generate::run(),
+        Task::Bench { what, output } => bench::run(what, output),
+    }
+}

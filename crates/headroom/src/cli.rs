@@ -1,0 +1,273 @@
+//! The arguments of every command. Their doc comments are the help texts and the man pages.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use headroom_core::names::{SignalName, WorkloadName};
+use headroom_core::units::Span;
+
+use crate::exit;
+
+/// Keeps services at their objective for the least money, and says why.
+#[derive(Debug, Parser)]
+#[command(name = "headroom", version, about, after_help = exit::TABLE, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+
+    /// How to print: for people, or for programs.
+    #[arg(short, long, global = true, value_enum, default_value_t = Format::Text)]
+    pub output: Format,
+
+    /// The language of explanations; by default that of the environment.
+    #[arg(long, global = true, value_enum)]
+    pub lang: Option<Lang>,
+
+    /// The controller's data: journal, token, sockets. By default ~/.local/state/headroom.
+    #[arg(long, global = true, env = "HEADROOM_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
+
+    /// Where the controller answers.
+    #[arg(
+        long,
+        global = true,
+        env = "HEADROOM_SERVER",
+        default_value = "127.0.0.1:7070",
+        value_name = "ADDRESS"
+    )]
+    pub server: String,
+
+    /// More words on stderr; twice for all of them.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// How to print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+    /// For programs, and people.
+    Yaml,
+}
+
+/// The language of explanations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Lang {
+    /// English.
+    En,
+    /// Korean.
+    Ko,
+}
+
+/// What headroom can do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Show all of it on this machine: an app, the balancer, a surge, the page
+    Demo(Demo),
+    /// Run the controller: keep the workloads of a policy, serve the API and the page
+    Run(Run),
+    /// Say what would change now, with reasons and cost
+    Plan(Plan),
+    /// Do exactly what a plan says, or nothing if the world has moved
+    Apply(Apply),
+    /// Show the fleet at a glance
+    Status,
+    /// Explain the last decision of a workload, or a decision by its id (web-17)
+    Explain(Explain),
+    /// Say why a workload does not change, and until when
+    WhyNot(OfWorkload),
+    /// Show what was decided and done
+    History(History),
+    /// Leave a workload alone for a while
+    Freeze(Freeze),
+    /// Let a frozen workload go on
+    Thaw(OfWorkload),
+    /// Send a value of a signal that a policy declares as pushed
+    Push(Push),
+    /// One tick from a file, without a controller: an observation in, decisions out
+    Decide(Decide),
+    /// Check a policy and report every mistake at once
+    Check(Check),
+    /// Prove that the journal gives the recorded decisions byte for byte
+    Replay,
+    /// Take things out of the journal
+    #[command(subcommand)]
+    Journal(JournalCommand),
+    /// Print what other programs need
+    #[command(subcommand)]
+    Export(Export),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Write the man pages into a folder
+    Man {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// Be the balancer (started by `run`)
+    #[command(hide = true)]
+    Lb {
+        /// The control socket.
+        #[arg(long)]
+        socket: PathBuf,
+    },
+    /// Be the sample app, or load it
+    #[command(hide = true)]
+    SampleApp(headroom_sample::app::AppOptions),
+}
+
+/// Arguments of `demo`.
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// No page and no live line; print the figures at the end.
+    #[arg(long)]
+    pub headless: bool,
+    /// How long to run; by default until Ctrl-C (with --headless: 60s).
+    #[arg(long = "for", value_name = "TIME")]
+    pub lasts: Option<Span>,
+    /// The load instead of the built-in one, such as "20*(calm 5s @60, surge 5s x10)".
+    #[arg(long, value_name = "PLAN")]
+    pub load: Option<String>,
+    /// Start-up time of the sample app.
+    #[arg(long, default_value = "2s", value_name = "TIME")]
+    pub start_up: Span,
+    /// Where the page is served.
+    #[arg(long, default_value = "127.0.0.1:7070")]
+    pub bind: SocketAddr,
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// The policy.
+    #[arg(short, long, default_value = "fleet.yaml")]
+    pub file: PathBuf,
+    /// Decide and explain, but change nothing.
+    #[arg(long)]
+    pub advise: bool,
+    /// Where the API and the page are served.
+    #[arg(long, default_value = "127.0.0.1:7070")]
+    pub bind: SocketAddr,
+    /// On a normal stop leave replicas and balancer running; the next `run` adopts them.
+    #[arg(long)]
+    pub leave_running: bool,
+}
+
+/// Arguments of `plan`.
+#[derive(Debug, Args)]
+pub(crate) struct Plan {
+    /// Plan under this policy instead of the one in force.
+    #[arg(short, long)]
+    pub file: Option<PathBuf>,
+    /// Write the plan to a file, for `apply`.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+/// Arguments of `apply`.
+#[derive(Debug, Args)]
+pub(crate) struct Apply {
+    /// The plan.
+    pub plan: PathBuf,
+}
+
+/// Arguments of `explain`.
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// A workload (its last decision) or a decision, such as web-17.
+    pub what: String,
+}
+
+/// A workload.
+#[derive(Debug, Args)]
+pub(crate) struct OfWorkload {
+    /// Which workload.
+    pub workload: WorkloadName,
+}
+
+/// Arguments of `history`.
+#[derive(Debug, Args)]
+pub(crate) struct History {
+    /// Which workload.
+    pub workload: WorkloadName,
+    /// How far back.
+    #[arg(long, default_value = "1h", value_name = "TIME")]
+    pub since: Span,
+    /// Also the decisions to change nothing.
+    #[arg(long)]
+    pub all: bool,
+    /// How many at the most, newest first.
+    #[arg(long, default_value_t = 50)]
+    pub limit: u32,
+}
+
+/// Arguments of `freeze`.
+#[derive(Debug, Args)]
+pub(crate) struct Freeze {
+    /// Which workload.
+    pub workload: WorkloadName,
+    /// For how long; by default until it is thawed.
+    #[arg(long = "for", value_name = "TIME")]
+    pub lasts: Option<Span>,
+    /// Why, for those who ask why nothing scales.
+    #[arg(long, default_value = "no reason given")]
+    pub why: String,
+}
+
+/// Arguments of `push`.
+#[derive(Debug, Args)]
+pub(crate) struct Push {
+    /// Which workload.
+    pub workload: WorkloadName,
+    /// Which signal.
+    pub signal: SignalName,
+    /// The value, in the signal's base unit (a share of 1, seconds, bytes, or plain).
+    pub value: f64,
+}
+
+/// Arguments of `decide`.
+#[derive(Debug, Args)]
+pub(crate) struct Decide {
+    /// The policy.
+    #[arg(short, long, default_value = "fleet.yaml")]
+    pub file: PathBuf,
+    /// What is seen: JSON, see docs/decide.md.
+    #[arg(long)]
+    pub observation: PathBuf,
+}
+
+/// Arguments of `check`.
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// The policy.
+    #[arg(short, long, default_value = "fleet.yaml")]
+    pub file: PathBuf,
+    /// Print the policy with every default filled in.
+    #[arg(long)]
+    pub resolved: bool,
+}
+
+/// What can be taken out of the journal.
+#[derive(Debug, Subcommand)]
+pub(crate) enum JournalCommand {
+    /// Make a recorded decision into a test case: memory, inputs and the expected decision
+    Extract {
+        /// The decision, such as web-17.
+        #[arg(long)]
+        decision: headroom_core::decision::DecisionId,
+    },
+}
+
+/// What can be exported.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub(crate) enum Export {
+    /// The JSON schema of policy files
+    Schema,
+}

@@ -1,0 +1,130 @@
+//! Talks to a running controller over its HTTP API.
+//!
+//! One request, one connection: commands are short. The API is on this machine unless someone says otherwise.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::net::TcpStream;
+
+use crate::cli::Cli;
+use crate::exit::{Exit, Failure};
+use crate::paths;
+
+/// How long an answer may take; the controller answers between two ticks.
+const DEADLINE: Duration = Duration::from_secs(10);
+/// The largest answer taken: a page of decisions is a few hundred kilobytes.
+const LARGEST: usize = 64 << 20;
+
+/// A controller's API.
+#[derive(Debug)]
+pub(crate) struct Client {
+    address: String,
+    token: Option<String>,
+}
+
+impl Client {
+    /// The controller that the arguments name.
+    pub(crate) fn new(cli: &Cli) -> Result<Self> {
+        let address = cli.server.trim_start_matches("http://").trim_end_matches('/').to_owned();
+        let data = paths::data_dir(cli.data.as_ref())?;
+        let token = match std::env::var("HEADROOM_TOKEN") {
+            Ok(token) if !token.is_empty() => Some(token),
+            _ => read_token(&paths::token(&data)),
+        };
+        Ok(Self { address, token })
+    }
+
+    /// Reads.
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        self.ask(Method::GET, path, None).await
+    }
+
+    /// Changes something.
+    pub(crate) async fn post<B: Serialize + Sync, T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &B,
+    ) -> Result<T> {
+        self.ask(Method::POST, path, Some(serde_json::to_vec(body)?)).await
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<T> {
+        let asked = tokio::time::timeout(DEADLINE, self.send(method, path, body)).await;
+        let (status, body) = asked.map_err(|_| {
+            Failure::new(
+                Exit::Unreachable,
+                format!("the controller at {} did not answer within {} s", self.address, DEADLINE.as_secs()),
+            )
+        })??;
+        if status.is_success() {
+            // An answer without content reads as null.
+            let body = if body.is_empty() { &b"null"[..] } else { &body[..] };
+            return serde_json::from_slice(body)
+                .context("the controller's answer can't be read; are both of one version?");
+        }
+        Err(refusal(status, &body))
+    }
+
+    async fn send(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<(StatusCode, Bytes)> {
+        let stream = TcpStream::connect(&self.address).await.map_err(|error| {
+            Failure::new(
+                Exit::Unreachable,
+                format!("no controller answers at {} ({error}); start one with `headroom run`, or name another with --server", self.address),
+            )
+        })?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        let connection = tokio::spawn(connection);
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", &self.address)
+            .header("accept", "application/json");
+        if let Some(token) = &self.token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        if body.is_some() {
+            request = request.header("content-type", "application/json");
+        }
+        let response =
+            sender.send_request(request.body(Full::new(Bytes::from(body.unwrap_or_default())))?).await?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), LARGEST)
+            .collect()
+            .await
+            .map_err(|e| anyhow::anyhow!(e))?
+            .to_bytes();
+        connection.abort();
+        Ok((status, body))
+    }
+}
+
+fn read_token(path: &Path) -> Option<String> {
+    std::fs::read_to_string(path).ok().map(|token| token.trim().to_owned()).filter(|token| !token.is_empty())
+}
+
+/// The API's own words as an error.
+fn refusal(status: StatusCode, body: &[u8]) -> anyhow::Error {
+    let said: Option<serde_json::Value> = serde_json::from_slice(body).ok();
+    let field = |name: &str| {
+        let value = said.as_ref()?.pointer(&format!("/error/{name}"))?.as_str()?;
+        Some(value.to_owned())
+    };
+    let mut message = field("message").unwrap_or_else(|| format!("the controller answered {status}"));
+    if let Some(help) = field("help") {
+        message = format!("{message}\n  help: {help}");
+    }
+    let exit = match status {
+        StatusCode::CONFLICT => Exit::Refused,
+        StatusCode::UNPROCESSABLE_ENTITY => Exit::InvalidPolicy,
+        _ => Exit::Failure,
+    };
+    Failure::new(exit, message)
+}

@@ -1,0 +1,348 @@
+//! `headroom demo`: an app, the balancer, the controller, the page and a surge, all on this machine.
+//!
+//! Nothing is mocked: the same parts that `headroom run` starts keep a real program behind the real balancer,
+//! and an open-loop load offers its requests whether or not they are answered. Only the app's slowness is
+//! simulated, so that a laptop shows what ten machines would.
+
+use std::io::{IsTerminal, Write};
+use std::num::NonZeroUsize;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use hdrhistogram::Histogram;
+use headroom_core::say;
+use headroom_engine::handle::Event;
+use headroom_engine::ports::Leave;
+use headroom_sample::load::{Generator, LiveStats, LoadOptions, LoadPlan};
+use serde::Serialize;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::broadcast;
+
+use crate::cli::Demo;
+use crate::controller::{Options, Running, ScratchDir};
+use crate::exit::Exit;
+use crate::output::Printer;
+
+/// What one replica of the demo's app carries, in requests a second, and how much of it the policy uses.
+const CAPACITY: u32 = 100;
+const TARGET: u32 = 70;
+/// The load of a demo somebody watches: calm, a surge of ten times as much, calm, and a day within minutes.
+const SHOWN: &str = "300*(calm 20s @60, surge 20s x10, calm 20s @60, day 3m daily @150)";
+/// The load of a demo that is measured: many surges.
+const MEASURED: &str = "400*(calm 8s @60, surge 4s x10)";
+/// How long a headless demo runs unless told otherwise.
+const HEADLESS: Duration = Duration::from_secs(60);
+/// Connections of the load: what a surge of 600 requests a second leaves waiting while replicas start.
+const CONNECTIONS: NonZeroUsize = NonZeroUsize::new(3000).expect("not zero");
+/// How often the live line is drawn.
+const LINE: Duration = Duration::from_millis(250);
+/// How long the first replicas may take.
+const READY_WITHIN: Duration = Duration::from_secs(30);
+
+/// The figures of a demo, as `-o json` prints them.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Figures {
+    /// From the first request of a surge to the order to grow.
+    reaction_ms: Spread,
+    requests: Requests,
+    latency_ms: Latency,
+    replicas: Counts,
+    /// Decisions that changed something.
+    decisions: u64,
+    duration_s: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct Spread {
+    p50: Option<f64>,
+    p99: Option<f64>,
+    max: Option<f64>,
+    count: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Requests {
+    sent: u64,
+    failed: u64,
+    /// Not sent, because the generator had no connection left.
+    overrun: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Latency {
+    p50: Option<f64>,
+    p95: Option<f64>,
+    p99: Option<f64>,
+}
+
+#[derive(Debug, Serialize)]
+struct Counts {
+    min: u32,
+    max: u32,
+    r#final: u32,
+}
+
+pub(crate) async fn run(args: &Demo, printer: Printer) -> Result<Exit> {
+    super::logs(0);
+    let plan = args.load.as_deref().unwrap_or(if args.headless { MEASURED } else { SHOWN });
+    let plan: LoadPlan = plan.parse().context("the load can't be read")?;
+    let scratch = ScratchDir::new("demo")?;
+    let mut loaded =
+        headroom_config::parse("demo.yaml", &policy(args)?).map_err(|e| anyhow::anyhow!(e.render(false)))?;
+    loaded.base = scratch.path().to_owned();
+    let bind = (!args.headless).then_some(args.bind);
+    let running = Running::start(loaded, Options { data: scratch.path(), bind, advise: false }).await?;
+    let outcome = watch(args, plan, &running).await;
+    running.stop(Leave::Stopped).await?;
+    let figures = outcome?;
+    printer.print(&figures, text)?;
+    Ok(Exit::Success)
+}
+
+/// The demo's policy. It is what `examples/web.yaml` teaches, with times for impatient people.
+fn policy(args: &Demo) -> Result<String> {
+    let program = std::env::current_exe().context("the path of this program is not known")?;
+    let program = serde_json::to_string(&program.display().to_string())?;
+    let start_up = args.start_up;
+    Ok(format!(
+        r#"apiVersion: headroom.dev/v1alpha1
+kind: Fleet
+metadata: {{ name: demo }}
+spec:
+  workloads:
+    web:
+      tier: web
+      price: 0.0416 USD/h
+      target:
+        process:
+          command: [{program}, sample-app, --port, "$PORT", --capacity, "{CAPACITY}", --start-up, {start_up}, --queue, "2000"]
+          stop: {{ drain: 10s }}
+      balancer: {{ listen: 127.0.0.1:0 }}
+      replicas: {{ min: 2, max: 30 }}
+      signals:
+        rps: {{ balancer: requestsPerSecond, window: 500ms }}
+        p95: {{ balancer: {{ latency: p95 }} }}
+        cpu: {{ process: cpu }}
+      strategies:
+        - targetTracking: {{ signal: rps, perReplica: {TARGET}, scaleOutCooldown: 0s, scaleInCooldown: 0s }}
+      behavior:
+        scaleDown: {{ stabilization: 5s, policies: [{{ percent: 50, period: 5s }}] }}
+"#
+    ))
+}
+
+/// Runs the load and watches what happens.
+async fn watch(args: &Demo, plan: LoadPlan, running: &Running) -> Result<Figures> {
+    let web = "web".parse()?;
+    let served = running.say_where().await;
+    let (_, address) = served.first().context("the balancer does not listen; see above")?;
+    let ready = async {
+        loop {
+            let view = running.handle.workload(&web).await?;
+            if view.status.is_some_and(|s| s.ready >= view.range.min) {
+                return anyhow::Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(READY_WITHIN, ready)
+        .await
+        .with_context(|| format!("the app was not ready within {} s", READY_WITHIN.as_secs()))??;
+    if let Some(page) = running.address {
+        eprintln!("page      http://{page}/#token={}", running.token.reveal());
+        eprintln!("app       http://{address}/");
+        eprintln!("stop      Ctrl-C\n");
+    }
+    let begun = Instant::now();
+    let lasts = args.lasts.map(headroom_core::units::Span::as_std).or(args.headless.then_some(HEADLESS));
+    let mut events = running.handle.events();
+    let options =
+        LoadOptions { connections: CONNECTIONS, ..LoadOptions::new(format!("http://{address}/").parse()?) };
+    let mut generator = Generator::start(plan, options);
+    let live = generator.live();
+    let mut tally = Tally::new(live.clone());
+    let mut line = tokio::time::interval(LINE);
+    let shows = !args.headless && std::io::stderr().is_terminal();
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let over = async {
+        match lasts {
+            Some(lasts) => tokio::time::sleep(lasts).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::pin!(over);
+    let finished = loop {
+        tokio::select! {
+            event = events.recv() => match event {
+                Ok(event) => tally.take(&event, shows),
+                // A demo that is too slow to read its own events misses some; the figures say how many surges count.
+                Err(broadcast::error::RecvError::Lagged(_)) => {}
+                Err(broadcast::error::RecvError::Closed) => break None,
+            },
+            _ = line.tick() => {
+                let view = running.handle.workload(&web).await?;
+                if let Some(status) = &view.status {
+                    tally.saw(status.ready.0);
+                    if shows {
+                        draw(&live, status.ready.0, status.starting.0, &view.signals);
+                    }
+                }
+            }
+            report = generator.wait() => break Some(report),
+            () = &mut over => break None,
+            _ = interrupt.recv() => break None,
+            _ = terminate.recv() => break None,
+        }
+    };
+    if shows {
+        eprint!("\r\u{1b}[2K");
+    }
+    let report = match finished {
+        Some(report) => report,
+        None => {
+            generator.stop();
+            generator.finish().await
+        }
+    };
+    let last = running.handle.workload(&web).await?;
+    if let Some(status) = &last.status {
+        tally.saw(status.ready.0);
+    }
+    let latency = report.latency_ms;
+    Ok(Figures {
+        reaction_ms: tally.reaction(),
+        requests: Requests {
+            sent: report.requests.sent,
+            failed: report.requests.failed,
+            overrun: report.requests.overrun,
+        },
+        latency_ms: Latency {
+            p50: latency.map(|l| l.p50),
+            p95: latency.map(|l| l.p95),
+            p99: latency.map(|l| l.p99),
+        },
+        replicas: Counts { min: tally.min.unwrap_or(0), max: tally.max, r#final: tally.last },
+        decisions: tally.acted,
+        duration_s: begun.elapsed().as_secs_f64(),
+    })
+}
+
+/// What is counted while the demo runs.
+struct Tally {
+    live: LiveStats,
+    answered: usize,
+    reactions: Vec<f64>,
+    min: Option<u32>,
+    max: u32,
+    last: u32,
+    acted: u64,
+}
+
+impl Tally {
+    fn new(live: LiveStats) -> Self {
+        Self { live, answered: 0, reactions: Vec::new(), min: None, max: 0, last: 0, acted: 0 }
+    }
+
+    fn take(&mut self, event: &Event, shows: bool) {
+        match event {
+            Event::Acting(action) => {
+                self.acted += 1;
+                let now = Instant::now();
+                let surges = self.live.snapshot().surges;
+                // The first growth after the begin of a surge answers it; one that is over was never answered.
+                if action.to > action.saw
+                    && surges.len() > self.answered
+                    && let Some(surge) = surges.last()
+                {
+                    self.answered = surges.len();
+                    self.reactions.push(now.duration_since(surge.sent).as_secs_f64() * 1000.0);
+                }
+            }
+            Event::Decided(decision) if shows && decision.from != decision.to => {
+                let headline = say::headline(decision, say::Language::English);
+                eprintln!("\r\u{1b}[2K{}  {headline}", super::explain::moment(decision.at));
+            }
+            Event::Decided(_) | Event::Noticed(_) | Event::Changed(_) | Event::FleetChanged => {}
+        }
+    }
+
+    fn saw(&mut self, ready: u32) {
+        self.min = Some(self.min.map_or(ready, |min| min.min(ready)));
+        self.max = self.max.max(ready);
+        self.last = ready;
+    }
+
+    fn reaction(&self) -> Spread {
+        let mut histogram: Histogram<u64> = Histogram::new(3).expect("3 digits are allowed");
+        for ms in &self.reactions {
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "milliseconds of a demo"
+            )]
+            // Microseconds; what is beyond the histogram's range grows it.
+            let _ = histogram.record((ms * 1000.0).max(0.0) as u64);
+        }
+        #[expect(clippy::cast_precision_loss, reason = "microseconds of a demo")]
+        let at = |q: f64| (!histogram.is_empty()).then(|| histogram.value_at_quantile(q) as f64 / 1000.0);
+        Spread { p50: at(0.5), p99: at(0.99), max: at(1.0), count: histogram.len() }
+    }
+}
+
+/// The live line: what comes in, what is there, how long it takes.
+fn draw(live: &LiveStats, ready: u32, starting: u32, signals: &[headroom_core::decision::SeenSignal]) {
+    let stats = live.snapshot();
+    let signal = |name: &str| {
+        let seen = signals.iter().find(|s| s.name.as_str() == name)?;
+        Some(seen.unit.say(seen.reading.fresh()?.value))
+    };
+    let bar: String = (0..30)
+        .map(|i| {
+            if i < ready {
+                '█'
+            } else if i < ready + starting {
+                '▒'
+            } else {
+                '·'
+            }
+        })
+        .collect();
+    let mut stderr = std::io::stderr().lock();
+    // A terminal that has gone away needs no line.
+    let _ = write!(
+        stderr,
+        "\r\u{1b}[2K{:>10} {bar} {ready:>2} ready {starting:>2} starting  p95 {:>8}  {} sent, {} failed",
+        signal("rps").unwrap_or_else(|| "–".to_owned()),
+        signal("p95").unwrap_or_else(|| "–".to_owned()),
+        stats.sent,
+        stats.failed_in_all(),
+    );
+    let _ = stderr.flush();
+}
+
+fn text(figures: &Figures) -> String {
+    let ms = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |v| format!("{v:.0} ms"));
+    let f = figures;
+    format!(
+        "reaction   p50 {}, p99 {}, max {} over {} surges (first request of the surge → order to grow)\n\
+         requests   {} sent, {} failed\n\
+         latency    p50 {}, p95 {}, p99 {}\n\
+         replicas   {} to {}, {} at the end; {} changes in {:.0} s\n",
+        ms(f.reaction_ms.p50),
+        ms(f.reaction_ms.p99),
+        ms(f.reaction_ms.max),
+        f.reaction_ms.count,
+        f.requests.sent,
+        f.requests.failed,
+        ms(f.latency_ms.p50),
+        ms(f.latency_ms.p95),
+        ms(f.latency_ms.p99),
+        f.replicas.min,
+        f.replicas.max,
+        f.replicas.r#final,
+        f.decisions,
+        f.duration_s,
+    )
+}

@@ -1,0 +1,134 @@
+//! `headroom explain` and `headroom why-not`: a decision unfolded.
+
+use anyhow::Result;
+use headroom_core::decision::{Decision, DecisionId};
+use headroom_core::names::WorkloadName;
+use headroom_core::reading::Reading;
+use headroom_core::say::{self, Language};
+use headroom_core::units::Timestamp;
+use headroom_engine::handle::WorkloadView;
+use serde::Deserialize;
+
+use crate::cli::{Cli, Explain, OfWorkload};
+use crate::client::Client;
+use crate::exit::Exit;
+use crate::output::Printer;
+
+#[derive(Debug, Deserialize)]
+struct DecisionAnswer {
+    decision: Decision,
+}
+
+pub(crate) async fn explain(args: &Explain, cli: &Cli, printer: Printer) -> Result<Exit> {
+    let client = Client::new(cli)?;
+    // `web-17` may be a decision or a workload; a decision that exists is meant first.
+    let decision = match args.what.parse::<DecisionId>() {
+        Ok(id) => match client.get::<DecisionAnswer>(&format!("/api/v1/decisions/{id}")).await {
+            Ok(answer) => Some(answer.decision),
+            Err(error) => match args.what.parse::<WorkloadName>() {
+                Ok(name) => latest(&client, &name).await.map_err(|_| error)?,
+                Err(_) => return Err(error),
+            },
+        },
+        Err(_) => latest(&client, &args.what.parse()?).await?,
+    };
+    match decision {
+        Some(decision) => printer.print(&decision, |decision| text(decision, printer))?,
+        None => eprintln!("nothing has been decided yet"),
+    }
+    Ok(Exit::Success)
+}
+
+pub(crate) async fn why_not(args: &OfWorkload, cli: &Cli, printer: Printer) -> Result<Exit> {
+    let view: WorkloadView = Client::new(cli)?.get(&format!("/api/v1/workloads/{}", args.workload)).await?;
+    let Some(decision) = &view.latest else {
+        eprintln!("nothing has been decided yet");
+        return Ok(Exit::Success);
+    };
+    let explanation = say::explain(decision, printer.language);
+    let answer =
+        serde_json::json!({ "workload": view.name, "explanation": explanation, "decision": decision });
+    printer.print(&answer, |_| {
+        let mut out = text(decision, printer);
+        if let Some(until) = explanation.until {
+            out.push_str(&match printer.language {
+                Language::English => format!("  holds until {}\n", moment(until)),
+                Language::Korean => format!("  {}까지 유지\n", moment(until)),
+            });
+        }
+        out
+    })?;
+    Ok(Exit::Success)
+}
+
+async fn latest(client: &Client, name: &WorkloadName) -> Result<Option<Decision>> {
+    Ok(client.get::<WorkloadView>(&format!("/api/v1/workloads/{name}")).await?.latest)
+}
+
+/// A decision unfolded: what was seen, what was wanted, how the number moved.
+pub(crate) fn text(decision: &Decision, printer: Printer) -> String {
+    let explanation = say::explain(decision, printer.language);
+    let (seen, wanted, moved) = match printer.language {
+        Language::English => ("seen", "wanted", "moved"),
+        Language::Korean => ("관측", "요구", "변경"),
+    };
+    let mut out = format!(
+        "{}  {}\n{}\n",
+        printer.bold(&decision.id.to_string()),
+        moment(decision.at),
+        explanation.headline
+    );
+    let mut part = |title: &str, lines: Vec<String>| {
+        for (i, line) in lines.iter().enumerate() {
+            let title = if i == 0 { title } else { "" };
+            let fill = " "
+                .repeat(8_usize.saturating_sub(title.chars().count() * if title.is_ascii() { 1 } else { 2 }));
+            out.push_str(&format!("  {title}{fill}{line}\n"));
+        }
+    };
+    let start_up = decision.start_up.map(|span| match printer.language {
+        Language::English => format!("a start takes about {span}"),
+        Language::Korean => format!("시작에 약 {span} 소요"),
+    });
+    let replicas = match printer.language {
+        Language::English => format!("{} ready, {} starting", decision.ready, decision.starting),
+        Language::Korean => format!("준비 {}개, 시작 중 {}개", decision.ready, decision.starting),
+    };
+    let mut lines = vec![match start_up {
+        Some(start_up) => format!("{replicas}; {start_up}"),
+        None => replicas,
+    }];
+    lines.extend(
+        decision
+            .signals
+            .iter()
+            .map(|s| format!("{} {}", s.name, reading(s.unit, &s.reading, printer.language))),
+    );
+    part(seen, lines);
+    part(wanted, explanation.recommendations);
+    part(moved, explanation.steps);
+    out
+}
+
+fn reading(unit: headroom_core::units::Unit, reading: &Reading, language: Language) -> String {
+    match (reading, language) {
+        (Reading::Fresh(sample), _) => unit.say(sample.value),
+        (Reading::Stale { last, age }, Language::English) => {
+            format!("{} (stale: {age} old)", unit.say(last.value))
+        }
+        (Reading::Stale { last, age }, Language::Korean) => {
+            format!("{} (오래됨: {age})", unit.say(last.value))
+        }
+        (Reading::Missing(_), Language::English) => "no value".to_owned(),
+        (Reading::Missing(_), Language::Korean) => "값 없음".to_owned(),
+    }
+}
+
+/// A moment in the reader's time zone, to the second.
+pub(crate) fn moment(at: Timestamp) -> String {
+    at.to_jiff().to_zoned(headroom_time_zone()).strftime("%Y-%m-%d %H:%M:%S %Z").to_string()
+}
+
+fn headroom_time_zone() -> jiff::tz::TimeZone {
+    jiff::tz::TimeZone::system()
+}

@@ -1,0 +1,28 @@
+//! `headroom export`, `completions`, `man`: what other programs need.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use clap::CommandFactory;
+
+use crate::cli::{Cli, Export};
+use crate::exit::Exit;
+
+pub(crate) fn run(what: Export) -> Result<Exit> {
+    match what {
+        Export::Schema => print!("{}", headroom_config::schema_text()),
+    }
+    Ok(Exit::Success)
+}
+
+pub(crate) fn completions(shell: clap_complete::Shell) -> Result<Exit> {
+    clap_complete::generate(shell, &mut Cli::command(), "headroom", &mut std::io::stdout());
+    Ok(Exit::Success)
+}
+
+pub(crate) fn man(folder: &Path) -> Result<Exit> {
+    std::fs::create_dir_all(folder).with_context(|| format!("{} can't be made", folder.display()))?;
+    clap_mangen::generate_to(Cli::command(), folder)
+        .with_context(|| format!("the man pages can't be written into {}", folder.display()))?;
+    Ok(Exit::Success)
+}

@@ -1,0 +1,25 @@
+//! `headroom freeze` and `headroom thaw`.
+
+use anyhow::Result;
+
+use crate::cli::{Cli, Freeze, OfWorkload};
+use crate::client::Client;
+use crate::exit::Exit;
+
+pub(crate) async fn freeze(args: &Freeze, cli: &Cli) -> Result<Exit> {
+    let body = serde_json::json!({ "for": args.lasts, "why": args.why });
+    let path = format!("/api/v1/workloads/{}/freeze", args.workload);
+    let _: serde_json::Value = Client::new(cli)?.post(&path, &body).await?;
+    match args.lasts {
+        Some(lasts) => eprintln!("{} is frozen for {lasts}", args.workload),
+        None => eprintln!("{} is frozen until `headroom thaw {}`", args.workload, args.workload),
+    }
+    Ok(Exit::Success)
+}
+
+pub(crate) async fn thaw(args: &OfWorkload, cli: &Cli) -> Result<Exit> {
+    let path = format!("/api/v1/workloads/{}/thaw", args.workload);
+    let _: serde_json::Value = Client::new(cli)?.post(&path, &serde_json::json!({})).await?;
+    eprintln!("{} goes on", args.workload);
+    Ok(Exit::Success)
+}

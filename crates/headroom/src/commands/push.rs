@@ -1,0 +1,14 @@
+//! `headroom push`: a value of a signal that someone sends.
+
+use anyhow::Result;
+
+use crate::cli::{Cli, Push};
+use crate::client::Client;
+use crate::exit::Exit;
+
+pub(crate) async fn run(args: &Push, cli: &Cli) -> Result<Exit> {
+    let path = format!("/api/v1/workloads/{}/signals/{}", args.workload, args.signal);
+    let _: serde_json::Value =
+        Client::new(cli)?.post(&path, &serde_json::json!({ "value": args.value })).await?;
+    Ok(Exit::Success)
+}

@@ -1,0 +1,64 @@
+//! `headroom run`: the controller.
+
+use anyhow::Result;
+use headroom_engine::ports::Leave;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use crate::cli::{Cli, Run};
+use crate::controller::{Options, Running};
+use crate::exit::Exit;
+use crate::paths;
+
+pub(crate) async fn run(args: &Run, cli: &Cli) -> Result<Exit> {
+    super::logs(cli.verbose);
+    let loaded = super::check::load(&args.file)?;
+    let data = paths::data_dir(cli.data.as_ref())?;
+    let fleet = loaded.fleet.name().clone();
+    let digest = loaded.digest.clone();
+    let mut running =
+        Running::start(loaded, Options { data: &data, bind: Some(args.bind), advise: args.advise }).await?;
+    let mode = if args.advise { " in advise mode: decisions are said, not done" } else { "" };
+    eprintln!("headroom keeps `{fleet}`{mode}");
+    for (name, address) in running.say_where().await {
+        eprintln!("  {name:<16} http://{address}");
+    }
+    if let Some(address) = running.address {
+        eprintln!("  {:<16} http://{address}/#token={}", "page", running.token.reveal());
+    }
+    let (changed, changes) = mpsc::channel(1);
+    let _watcher = headroom_config::reload::Watcher::start(&args.file, &digest, move |reloaded| {
+        // A reload under way takes in what the file holds by then.
+        let _ = changed.blocking_send(reloaded);
+    })?;
+    // Dropped before the watcher, which waits for the call it is in: nobody may wait for a place in this queue then.
+    let mut changes = changes;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            Some(reloaded) = changes.recv() => match reloaded.0 {
+                Ok(loaded) => match running.change(loaded).await {
+                    Ok(()) => eprintln!("{} is in force", args.file.display()),
+                    Err(error) => eprintln!("error: {} is not in force: {error:#}", args.file.display()),
+                },
+                Err(error) => {
+                    eprintln!("{}", error.render(false));
+                    eprintln!("the policy as it was stays in force");
+                }
+            },
+        }
+    }
+    let how = if args.leave_running { Leave::Running } else { Leave::Stopped };
+    match how {
+        Leave::Running => eprintln!("headroom stops; replicas and balancer go on"),
+        Leave::Stopped => eprintln!("headroom stops; replicas finish what they have (again Ctrl-C: at once)"),
+    }
+    tokio::select! {
+        stopped = running.stop(how) => stopped?,
+        _ = interrupt.recv() => return Ok(Exit::Failure),
+    }
+    Ok(Exit::Success)
+}

@@ -1,0 +1,51 @@
+//! `headroom status`: the fleet at a glance.
+
+use anyhow::Result;
+use headroom_core::reading::Reading;
+use headroom_core::say;
+use headroom_engine::handle::{Overview, WorkloadView};
+
+use crate::cli::Cli;
+use crate::client::Client;
+use crate::exit::Exit;
+use crate::output::{Printer, table};
+
+pub(crate) async fn run(cli: &Cli, printer: Printer) -> Result<Exit> {
+    let overview: Overview = Client::new(cli)?.get("/api/v1/overview").await?;
+    printer.print(&overview, |overview| text(overview, printer))?;
+    Ok(Exit::Success)
+}
+
+fn text(overview: &Overview, printer: Printer) -> String {
+    let mode = if overview.advise { ", advise mode: decisions are said, not done" } else { "" };
+    let mut out = format!("{}{mode}\n\n", printer.bold(overview.fleet.as_str()));
+    let rows: Vec<_> = overview.workloads.iter().map(|w| row(w, printer)).collect();
+    out.push_str(&table(&["WORKLOAD", "READY", "WANTED", "RANGE", "SIGNALS", "NOW"], &rows));
+    for view in &overview.workloads {
+        for trouble in view.status.iter().flat_map(|status| &status.troubles) {
+            out.push_str(&format!("\n{}: {} ({})", view.name, trouble.message, trouble.code));
+        }
+    }
+    out
+}
+
+fn row(view: &WorkloadView, printer: Printer) -> Vec<String> {
+    let unknown = || "?".to_owned();
+    let signals = view.signals.iter().filter_map(|s| match &s.reading {
+        Reading::Fresh(sample) => Some(format!("{} {}", s.name, s.unit.say(sample.value))),
+        Reading::Stale { .. } | Reading::Missing(_) => None,
+    });
+    let starting = view.status.as_ref().map_or(0, |s| s.starting.0);
+    let ready = view.status.as_ref().map(|s| s.ready.to_string());
+    let ready = ready.map(|ready| if starting > 0 { format!("{ready} (+{starting})") } else { ready });
+    vec![
+        view.name.to_string(),
+        ready.unwrap_or_else(unknown),
+        view.status.as_ref().map_or_else(unknown, |s| s.wanted.to_string()),
+        format!("{}–{}", view.range.min, view.range.max),
+        signals.collect::<Vec<_>>().join(", "),
+        view.latest
+            .as_ref()
+            .map_or_else(|| "nothing decided yet".to_owned(), |d| say::headline(d, printer.language)),
+    ]
+}

@@ -1,0 +1,105 @@
+//! Printing: tables and sentences for people, JSON and YAML for programs.
+
+use std::io::{IsTerminal, Write};
+
+use anyhow::Result;
+use headroom_core::say::Language;
+use serde::Serialize;
+
+use crate::cli::{Cli, Format, Lang};
+
+/// How a command prints.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Printer {
+    /// For people or programs.
+    pub format: Format,
+    /// The language of explanations.
+    pub language: Language,
+    /// Whether colours may be used.
+    pub colour: bool,
+}
+
+impl Printer {
+    /// As the arguments and the environment say.
+    pub(crate) fn new(cli: &Cli) -> Self {
+        let korean = || {
+            let locale = ["LC_ALL", "LC_MESSAGES", "LANG"]
+                .iter()
+                .find_map(|name| std::env::var(name).ok().filter(|v| !v.is_empty()));
+            locale.is_some_and(|locale| locale.starts_with("ko"))
+        };
+        let language = match cli.lang {
+            Some(Lang::Ko) => Language::Korean,
+            Some(Lang::En) => Language::English,
+            None if korean() => Language::Korean,
+            None => Language::English,
+        };
+        // https://no-color.org
+        let colour =
+            std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()) && std::io::stdout().is_terminal();
+        Self { format: cli.output, language, colour }
+    }
+
+    /// Prints `value` for programs, or what `text` makes of it for people.
+    pub(crate) fn print<T: Serialize>(&self, value: &T, text: impl FnOnce(&T) -> String) -> Result<()> {
+        let out = match self.format {
+            Format::Text => text(value),
+            Format::Json => serde_json::to_string_pretty(value)?,
+            Format::Yaml => serde_saphyr::to_string(value)?,
+        };
+        let mut stdout = std::io::stdout().lock();
+        let written = stdout
+            .write_all(out.as_bytes())
+            .and_then(|()| if out.ends_with('\n') { Ok(()) } else { stdout.write_all(b"\n") });
+        match written {
+            // `headroom history | head`: the reader has what it wanted.
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+            other => Ok(other?),
+        }
+    }
+
+    /// `text` in bold, where colours may be used.
+    pub(crate) fn bold(&self, text: &str) -> String {
+        if self.colour { format!("\u{1b}[1m{text}\u{1b}[0m") } else { text.to_owned() }
+    }
+}
+
+/// Rows as a table: columns as wide as their widest cell, two spaces between.
+pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
+    let columns = head.len();
+    let mut widths: Vec<usize> = head.iter().map(|cell| cell.chars().count()).collect();
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let line = |cells: &mut dyn Iterator<Item = &str>| {
+        let mut out = String::new();
+        for (i, (cell, width)) in cells.zip(&widths).enumerate() {
+            out.push_str(cell);
+            if i + 1 < columns {
+                let fill = width.saturating_sub(cell.chars().count()) + 2;
+                out.extend(std::iter::repeat_n(' ', fill));
+            }
+        }
+        out.truncate(out.trim_end().len());
+        out.push('\n');
+        out
+    };
+    let mut out = line(&mut head.iter().copied());
+    for row in rows {
+        out.push_str(&line(&mut row.iter().map(String::as_str)));
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell_and_lines_have_no_trailing_space() {
+        let rows = vec![vec!["web".into(), "12".into()], vec!["a-long-name".into(), String::new()]];
+        assert_eq!(table(&["NAME", "READY"], &rows), "NAME         READY\nweb          12\na-long-name\n");
+    }
+}

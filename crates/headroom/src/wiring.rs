@@ -1,0 +1,197 @@
+//! From a policy to running parts: targets, the balancer, sources.
+//!
+//! The only place that knows all of them. A policy that changes is wired again: workloads that stay keep their
+//! replicas, new ones get a target, removed ones are drained and stopped.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use headroom_adapters::balancer::{Balancer, BalancerCommand, Ending};
+use headroom_adapters::source::channel::ChannelSource;
+use headroom_adapters::source::process::ProcessSource;
+use headroom_adapters::target::process::ProcessTarget;
+use headroom_core::fleet::{Fleet, TargetSettings, Workload};
+use headroom_core::names::WorkloadName;
+use headroom_engine::driver::{self, Targets};
+use headroom_engine::handle::EngineHandle;
+use headroom_engine::ports::{Leave, News, Source, Target};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+/// The longest path a Unix socket may have, with room for its terminator (`sun_path`: 108 bytes on Linux, 104 on
+/// macOS).
+const LONGEST_SOCKET_PATH: usize = 103;
+
+/// The running parts of a fleet.
+pub(crate) struct Wiring {
+    base: PathBuf,
+    data: PathBuf,
+    parts: BTreeMap<WorkloadName, Part>,
+    balancer: Balancer,
+    figures: Option<mpsc::Receiver<News>>,
+}
+
+/// The running parts of one workload.
+struct Part {
+    settings: Workload,
+    target: ProcessTarget,
+    source: Option<JoinHandle<()>>,
+}
+
+impl Wiring {
+    /// Starts the parts of `fleet`, adopting what an earlier controller left. `base` is the policy's folder.
+    pub(crate) async fn start(fleet: &Fleet, base: &Path, data: &Path) -> Result<Self> {
+        let program = std::env::current_exe().context("the path of this program is not known")?;
+        let command = BalancerCommand {
+            command: vec![program.display().to_string(), "lb".to_owned(), "--socket".to_owned()],
+            socket: socket_path(data)?,
+            log: data.join("balancer.log"),
+        };
+        let (balancer, figures) = Balancer::keep(command);
+        let mut wiring = Self {
+            base: base.to_owned(),
+            data: data.to_owned(),
+            parts: BTreeMap::new(),
+            balancer,
+            figures: Some(figures),
+        };
+        for (name, workload) in fleet.workloads() {
+            wiring.add(name, workload).await?;
+        }
+        Ok(wiring)
+    }
+
+    async fn add(&mut self, name: &WorkloadName, workload: &Workload) -> Result<()> {
+        let TargetSettings::Process(settings) = &workload.target;
+        let seed = u64::from(std::process::id());
+        let target = ProcessTarget::start(name, settings, &self.base, &self.data, seed)
+            .await
+            .with_context(|| format!("the replicas of `{name}` can't be looked after"))?;
+        self.balancer.serve(name, workload, target.supervisor().clone());
+        self.parts.insert(name.clone(), Part { settings: workload.clone(), target, source: None });
+        Ok(())
+    }
+
+    /// The targets, for the engine.
+    pub(crate) fn targets(&self) -> Targets {
+        let target = |part: &Part| Arc::new(part.target.clone()) as Arc<dyn Target>;
+        self.parts.iter().map(|(name, part)| (name.clone(), target(part))).collect()
+    }
+
+    /// Lets the sources feed the engine, and tells it where the balancers listen.
+    pub(crate) fn feed(&mut self, handle: &EngineHandle) {
+        if let Some(figures) = self.figures.take() {
+            driver::feed(handle, Box::new(ChannelSource::new("balancer", figures)));
+            let (handle, mut listening) = (handle.clone(), self.balancer.listening());
+            tokio::spawn(async move {
+                loop {
+                    let now = listening.borrow_and_update().clone();
+                    let addresses = now.into_iter().filter_map(|(name, state)| Some((name, state.ok()?)));
+                    handle.listening(addresses.collect()).await;
+                    if listening.changed().await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        for (name, part) in &mut self.parts {
+            if part.source.is_none() {
+                let source = ProcessSource::new(name, &part.settings, part.target.supervisor().clone());
+                part.source = source.map(|source| driver::feed(handle, Box::new(source) as Box<dyn Source>));
+            }
+        }
+    }
+
+    /// Wires another policy and puts it in force.
+    pub(crate) async fn change(&mut self, fleet: Fleet, handle: &EngineHandle) -> Result<()> {
+        let mut gone = Targets::new();
+        let removed: Vec<_> =
+            self.parts.keys().filter(|name| fleet.workload(name).is_none()).cloned().collect();
+        for name in removed {
+            if let Some(part) = self.parts.remove(&name) {
+                self.balancer.drop_service(&name);
+                part.stop_source();
+                gone.insert(name, Arc::new(part.target) as Arc<dyn Target>);
+            }
+        }
+        for (name, workload) in fleet.workloads() {
+            match self.parts.get_mut(name) {
+                Some(part) if part.settings == *workload => {}
+                Some(part) => {
+                    if part.settings.target != workload.target {
+                        tracing::warn!(
+                            workload = %name,
+                            "the target's settings changed; they hold for this workload from the next start of headroom on"
+                        );
+                    }
+                    part.stop_source();
+                    part.source = None;
+                    part.settings = workload.clone();
+                    let replicas = part.target.supervisor().clone();
+                    self.balancer.serve(name, workload, replicas);
+                }
+                None => self.add(name, workload).await?,
+            }
+        }
+        handle.change_fleet(fleet, self.targets()).await?;
+        self.feed(handle);
+        driver::leave(&gone, Leave::Stopped).await;
+        Ok(())
+    }
+
+    /// Waits until every balanced workload listens, or until that long has passed; says who does not.
+    pub(crate) async fn listening(
+        &self,
+        within: std::time::Duration,
+    ) -> BTreeMap<WorkloadName, Result<String, String>> {
+        let wanted = self.parts.values().filter(|part| part.settings.balancer.is_some()).count();
+        let mut listening = self.balancer.listening();
+        let all = listening.wait_for(|now| now.values().filter(|state| state.is_ok()).count() >= wanted);
+        // What is there when the time is over is the answer.
+        let _ = tokio::time::timeout(within, all).await;
+        self.balancer.listening().borrow().clone()
+    }
+
+    /// Lets go of everything.
+    pub(crate) async fn stop(self, how: Leave) {
+        let targets = self.targets();
+        for part in self.parts.values() {
+            part.stop_source();
+        }
+        if how == Leave::Stopped {
+            // Replicas drain while the balancer still serves; it has nothing to do once they are gone.
+            driver::leave(&targets, how).await;
+            self.balancer.end(Ending::Shutdown(std::time::Duration::from_secs(5))).await;
+        } else {
+            self.balancer.end(Ending::Detach).await;
+            driver::leave(&targets, how).await;
+        }
+    }
+}
+
+impl Part {
+    fn stop_source(&self) {
+        if let Some(source) = &self.source {
+            source.abort();
+        }
+    }
+}
+
+/// The balancer's socket: in the data directory, or, where that path is too long for a socket, in the temporary
+/// folder under a name made of the path.
+fn socket_path(data: &Path) -> Result<PathBuf> {
+    let inside = data.join("balancer.sock");
+    if inside.as_os_str().len() <= LONGEST_SOCKET_PATH {
+        return Ok(inside);
+    }
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for byte in data.as_os_str().as_encoded_bytes() {
+        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    }
+    let folder = std::env::temp_dir().join(format!("headroom-{hash:016x}"));
+    std::fs::create_dir_all(&folder).with_context(|| format!("{} can't be made", folder.display()))?;
+    std::fs::set_permissions(&folder, std::os::unix::fs::PermissionsExt::from_mode(0o700))?;
+    Ok(folder.join("balancer.sock"))
+}
