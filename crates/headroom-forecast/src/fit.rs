@@ -83,7 +83,7 @@ pub(crate) fn judged(h_max: usize) -> Vec<usize> {
 }
 
 /// Origins that are replayed.
-const ORIGINS: usize = 64;
+const ORIGINS: usize = 48;
 /// Stretches for which the models are learned anew during the replay.
 const STRETCHES: usize = 4;
 

@@ -12,7 +12,7 @@ use crate::window::{Sums, Window};
 use serde::{Deserialize, Serialize};
 
 /// Most features a regression can have.
-const P: usize = 24;
+const P: usize = 20;
 /// Ridge penalty on standardised features, as a share of the total weight: mild, it only keeps
 /// overlapping features from playing against each other.
 const PENALTY: f64 = 0.02;
@@ -281,7 +281,7 @@ pub(crate) fn fit(w: &Window, s: &Scaled, h_max: usize, ends: &[usize]) -> Optio
                 let (wt, t) = (weights[i], s.z[i + h] - pivot);
                 sw += wt;
                 sy += wt * t;
-                for a in 0..P {
+                for a in 0..p {
                     let wx = wt * x[a];
                     sx[a] += wx;
                     xy[a] += wx * t;
@@ -290,7 +290,7 @@ pub(crate) fn fit(w: &Window, s: &Scaled, h_max: usize, ends: &[usize]) -> Optio
                 }
                 r += 1;
             }
-            accumulate(&mut gram, &rows[from..r], &at[from..r], &weights);
+            accumulate(&mut gram, &rows[from..r], &at[from..r], &weights, p);
             if r < 30 {
                 return None;
             }
@@ -334,12 +334,12 @@ pub(crate) fn fit(w: &Window, s: &Scaled, h_max: usize, ends: &[usize]) -> Optio
 
 /// Adds the weighted products of the rows' features, in groups of four rows and columns: the same sums,
 /// in an order that the processor can take four at a time. Only the lower triangle is valid.
-fn accumulate(gram: &mut [[f64; P]; P], rows: &[[f64; P]], at: &[usize], weights: &[f64]) {
+fn accumulate(gram: &mut [[f64; P]; P], rows: &[[f64; P]], at: &[usize], weights: &[f64], p: usize) {
     const LANES: usize = 4;
     let mut groups = rows.chunks_exact(LANES);
     let mut places = at.chunks_exact(LANES);
     for (x, i) in groups.by_ref().zip(places.by_ref()) {
-        for a in 0..P {
+        for a in 0..p {
             let w: [f64; LANES] = std::array::from_fn(|k| weights[i[k]] * x[k][a]);
             let (g, top) = (&mut gram[a], (a / LANES + 1) * LANES);
             for b in (0..top).step_by(LANES) {
@@ -350,7 +350,7 @@ fn accumulate(gram: &mut [[f64; P]; P], rows: &[[f64; P]], at: &[usize], weights
         }
     }
     for (x, i) in groups.remainder().iter().zip(places.remainder()) {
-        for a in 0..P {
+        for a in 0..p {
             let w = weights[*i] * x[a];
             for c in 0..=a {
                 gram[a][c] += w * x[c];
