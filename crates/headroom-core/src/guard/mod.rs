@@ -2,7 +2,7 @@
 //!
 //! They run in this order, whatever the policy file's order is, because it matters: first the guards that say
 //! "not now" (settled, absence), then the ones that shape the move (stabilise, step, cooldown), then bounds,
-//! which have the last word on the number; last the refusals (rate limit, freeze), which see the change as it
+//! which have the last word on the number; last the refusals (pause after a failure, rate limit, freeze), which see the change as it
 //! would be made. A guard keeps no state; it asks the [`Context`].
 
 mod absence;
@@ -30,6 +30,7 @@ pub(crate) fn limit(cx: &Context<'_>, recommendations: &[Recommendation], draft:
     cooldown::limit(cx, draft);
     rate_limit::limit(cx, draft);
     bounds::limit(cx, draft);
+    settled::refuse(cx, draft);
     rate_limit::refuse(cx, draft);
     freeze::refuse(cx, draft);
 }

@@ -1,33 +1,32 @@
 //! Settled: one action at a time.
 //!
 //! While the target works on an action, a second one would be decided on a view that is already out of date.
-//! Only a larger growth may overtake: a surge does not wait. After a failed action there is a pause, doubling
-//! with each failure in a row, in which only a larger growth is tried.
+//! Only a larger growth may overtake: a surge does not wait. After an action that failed, or that was only said in
+//! advise mode, there is a pause in which no change is made, whoever wants it; it doubles with each failure in a
+//! row. That is a refusal, after every other guard: also coming back into bounds is not repeated ten times a
+//! second.
 
 use crate::context::Context;
 use crate::decision::{By, Draft};
 use crate::reason::Reason;
 
 pub(super) fn limit(cx: &Context<'_>, draft: &mut Draft) {
-    if draft.wanted() == draft.from() {
-        return;
-    }
-    if let Some(action) = &cx.memory().in_flight {
-        if draft.wanted() <= action.to {
-            draft.move_to(
-                draft.from(),
-                By::Settled,
-                Reason::ActionInFlight { to: action.to, since: action.at },
-            );
-        }
-    } else if let Some(failure) = cx.memory().failure.as_ref().filter(|f| cx.at() < f.until) {
-        let until = failure.until;
-        let why = match failure.error.clone() {
-            Some(error) => Reason::ActionFailed { error, until },
-            None => Reason::AdvisedOnly { until },
-        };
+    if let Some(action) = &cx.memory().in_flight
+        && draft.wanted() <= action.to
+    {
+        let why = Reason::ActionInFlight { to: action.to, since: action.at };
         draft.move_to(draft.from(), By::Settled, why);
     }
+}
+
+pub(super) fn refuse(cx: &Context<'_>, draft: &mut Draft) {
+    let Some(failure) = cx.memory().failure.as_ref().filter(|f| cx.at() < f.until) else { return };
+    let until = failure.until;
+    let why = match failure.error.clone() {
+        Some(error) => Reason::ActionFailed { error, until },
+        None => Reason::AdvisedOnly { until },
+    };
+    draft.refuse(By::Settled, why);
 }
 
 #[cfg(test)]
@@ -44,7 +43,7 @@ mod tests {
 
     #[test]
     fn a_failed_action_is_not_repeated_at_once() {
-        assert_eq!(Case::new(8, 12).failed_until(1).limited(super::limit), 8);
-        assert_eq!(Case::new(8, 12).failed_until(0).limited(super::limit), 12);
+        assert_eq!(Case::new(8, 12).failed_until(1).limited(super::refuse), 8);
+        assert_eq!(Case::new(8, 12).failed_until(0).limited(super::refuse), 12);
     }
 }

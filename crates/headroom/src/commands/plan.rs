@@ -3,18 +3,26 @@
 use anyhow::{Context, Result};
 use headroom_core::say;
 use headroom_engine::plan::{Plan, PlanEntry};
+use serde::Deserialize;
 
 use crate::cli::{self, Cli};
 use crate::client::Client;
 use crate::exit::Exit;
 use crate::output::Printer;
 
+/// What the API answers: the plan, and explanations that this program makes itself.
+#[derive(Debug, Deserialize)]
+struct Answer {
+    plan: Plan,
+}
+
 pub(crate) async fn run(args: &cli::Plan, cli: &Cli, printer: Printer) -> Result<Exit> {
     let client = Client::new(cli)?;
-    let plan: Plan = match &args.file {
+    let answer: Answer = match &args.file {
         Some(file) => client.post("/api/v1/plan", &super::check::load(file)?.fleet.document()).await?,
         None => client.get("/api/v1/plan").await?,
     };
+    let plan = answer.plan;
     if let Some(out) = &args.out {
         let text = serde_json::to_string_pretty(&plan)?;
         std::fs::write(out, text + "\n").with_context(|| format!("{} can't be written", out.display()))?;

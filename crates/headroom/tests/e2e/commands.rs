@@ -1,0 +1,103 @@
+//! Each command against a running controller.
+
+use crate::rig::{Rig, alone, eventually, policy, stderr, stdout};
+
+/// C5: why did nothing scale, until when, and who said so.
+#[test]
+fn a_frozen_workload_says_so_until_it_is_thawed() {
+    let mut rig = Rig::new(&policy(2, 6));
+    rig.start_until_ready(2);
+    assert!(rig.ask(&["freeze", "web", "--for", "1h", "--why", "release"]).status.success());
+    assert!(rig.web().unwrap()["freeze"]["why"] == "release");
+    let offered = crate::rig::load(&rig.address(), "surge 5s @220");
+    let why_not = eventually("the freeze holds the growth back", || {
+        let said = stdout(&rig.ask(&["why-not", "web"]));
+        said.contains("frozen by").then_some(said)
+    });
+    assert!(why_not.contains("release") && why_not.contains("holds until"), "{why_not}");
+    assert_eq!(rig.count("wanted"), Some(2));
+    assert!(rig.ask(&["thaw", "web"]).status.success());
+    eventually("it grows", || (rig.count("wanted")? > 2).then_some(()));
+    offered.join().unwrap();
+    let korean = stdout(&rig.ask(&["explain", "web", "--lang", "ko"]));
+    assert!(korean.contains("관측"), "{korean}");
+    let history = stdout(&rig.ask(&["history", "web"]));
+    assert!(history.contains("→"), "{history}");
+}
+
+/// Advise mode says and does not do; a plan does exactly what it said, once.
+#[test]
+fn in_advise_mode_a_plan_is_made_and_applied_exactly_once() {
+    let mut rig = Rig::new(&policy(2, 6)).with(&["--advise"]);
+    rig.start();
+    eventually("a decision is made", || rig.web()?["latest"].is_object().then_some(()));
+    assert_eq!(rig.count("wanted"), Some(0), "nothing was done");
+    let file = rig.data().join("p.plan");
+    let file = file.to_str().unwrap();
+    let planned = eventually("there is something to do", || {
+        let planned = rig.ask(&["plan", "--out", file]);
+        (planned.status.code() == Some(2)).then_some(planned)
+    });
+    assert!(stdout(&planned).contains("0 → 2"), "{}", stdout(&planned));
+    let applied = rig.ask(&["apply", file]);
+    assert!(applied.status.success(), "{}", stderr(&applied));
+    rig.ready(2);
+    let again = rig.ask(&["apply", file]);
+    assert_eq!(again.status.code(), Some(3), "{}", stderr(&again));
+    assert!(stderr(&again).contains("the world has moved"), "{}", stderr(&again));
+}
+
+/// C5: a decision is explained by the numbers it was made of.
+#[test]
+fn an_observation_in_a_file_is_decided_on_and_explained() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("fleet.yaml"), policy(2, 20)).unwrap();
+    let observation = r#"{ "at": "2026-11-21T09:30:00Z", "workloads": { "web": {
+        "target": { "wanted": 3, "ready": 3 }, "signals": { "rps": 1200 } } } }"#;
+    std::fs::write(folder.path().join("o.json"), observation).unwrap();
+    let said = stdout(&alone(&["decide", "--observation", "o.json"], folder.path()));
+    assert!(
+        said.contains("3 → 20: rps 1200/s at 50/s a replica; but limited by the maximum of 20"),
+        "{said}"
+    );
+    let json = stdout(&alone(&["decide", "--observation", "o.json", "-o", "json"], folder.path()));
+    let decisions: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(decisions[0]["to"], 20);
+    let absent = observation.replace("1200", "null");
+    std::fs::write(folder.path().join("o.json"), absent).unwrap();
+    let said = stdout(&alone(&["decide", "--observation", "o.json"], folder.path()));
+    assert!(said.contains("rps is absent"), "{said}");
+}
+
+#[test]
+fn the_demo_prints_its_figures_as_one_json_object() {
+    let folder = tempfile::tempdir().unwrap();
+    let load = "calm 2s @30, surge 3s x10, calm 2s x1";
+    let demo = alone(
+        &["demo", "--headless", "--for", "8s", "--load", load, "--start-up", "300ms", "-o", "json"],
+        folder.path(),
+    );
+    assert!(demo.status.success(), "{}", stderr(&demo));
+    let figures: serde_json::Value = serde_json::from_slice(&demo.stdout).unwrap();
+    for field in [
+        "/reactionMs/p50",
+        "/reactionMs/count",
+        "/requests/sent",
+        "/requests/failed",
+        "/latencyMs/p95",
+        "/replicas/max",
+        "/decisions",
+    ] {
+        assert!(figures.pointer(field).is_some_and(|v| !v.is_null()), "{field} is missing in {figures}");
+    }
+    assert_eq!(figures["requests"]["failed"], 0, "{figures}");
+    assert!(figures["replicas"]["max"].as_u64() > figures["replicas"]["min"].as_u64(), "{figures}");
+}
+
+#[test]
+fn completions_and_man_pages_are_made() {
+    let folder = tempfile::tempdir().unwrap();
+    assert!(stdout(&alone(&["completions", "bash"], folder.path())).contains("why-not"));
+    assert!(alone(&["man", "man"], folder.path()).status.success());
+    assert!(folder.path().join("man/headroom-run.1").exists());
+}

@@ -1,0 +1,126 @@
+//! Bad input of every kind: a clear error with what, why and the next step, and nothing lost.
+
+use crate::rig::{Rig, alone, eventually, get, headroom, policy, policy_of, stderr, stdout};
+
+#[test]
+fn a_policy_with_mistakes_is_refused_with_all_of_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let bad = policy(5, 2).replace("signal: rps,", "signal: rpps,").replace("replicas:", "replcas:");
+    std::fs::write(folder.path().join("fleet.yaml"), bad).unwrap();
+    for command in [&["check"][..], &["run", "--data", "d"]] {
+        let output = alone(command, folder.path());
+        assert_eq!(output.status.code(), Some(4), "{command:?}");
+        let said = stderr(&output);
+        assert!(
+            said.contains("replcas") && said.contains("rpps") && said.contains("did you mean `rps`"),
+            "{said}"
+        );
+        assert!(said.contains("fleet.yaml:"), "{said}");
+    }
+    let missing = alone(&["check", "-f", "nowhere.yaml"], folder.path());
+    assert_eq!(missing.status.code(), Some(4));
+    assert!(stderr(&missing).contains("nowhere.yaml"), "{}", stderr(&missing));
+}
+
+#[test]
+fn a_bad_reload_keeps_the_old_policy_and_says_so() {
+    let mut rig = Rig::new(&policy(1, 4));
+    rig.start_until_ready(1);
+    std::fs::write(rig.file(), policy(1, 4).replace("perReplica: 50", "perReplica: fifty")).unwrap();
+    eventually("the mistake is said", || {
+        rig.said().contains("the policy as it was stays in force").then_some(())
+    });
+    assert_eq!(get(&rig.address(), "/").unwrap().0, 200);
+    std::fs::write(rig.file(), policy(3, 4)).unwrap();
+    eventually("the mended policy is in force", || (rig.count("wanted")? == 3).then_some(()));
+    rig.ready(3);
+}
+
+/// A29: one data directory, one controller.
+#[test]
+fn a_second_controller_on_the_same_data_refuses() {
+    let mut rig = Rig::new(&policy(1, 1));
+    rig.start_until_ready(1);
+    let data = rig.data();
+    let file = rig.file();
+    let second = alone(
+        &["run", "-f", file.to_str().unwrap(), "--data", data.to_str().unwrap(), "--bind", "127.0.0.1:0"],
+        file.parent().unwrap(),
+    );
+    assert!(!second.status.success());
+    let said = stderr(&second);
+    assert!(said.contains(&rig.controller_pid().to_string()), "it names the other one: {said}");
+    assert_eq!(rig.count("ready"), Some(1), "the first goes on");
+}
+
+#[test]
+fn a_taken_port_is_named_before_anything_is_started() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let rig = Rig::new(&policy(1, 1));
+    let file = rig.file();
+    let output = alone(
+        &["run", "-f", file.to_str().unwrap(), "--data", rig.data().to_str().unwrap(), "--bind", &address],
+        file.parent().unwrap(),
+    );
+    assert!(!output.status.success());
+    assert!(stderr(&output).contains(&address) && stderr(&output).contains("--bind"), "{}", stderr(&output));
+    assert!(rig.replica_pids().is_empty());
+}
+
+/// C5: a command that does not exist is a trouble of its workload, with the next step.
+#[test]
+fn a_command_that_does_not_exist_is_named() {
+    let bad = policy(1, 1).replace(headroom(), "./no-such-app");
+    let mut rig = Rig::new(&bad);
+    rig.start();
+    let trouble = eventually("the trouble is shown", || {
+        let troubles = rig.web()?.pointer("/status/troubles")?.as_array()?.clone();
+        troubles.into_iter().find(|t| t["code"] == "command-not-found")
+    });
+    assert!(trouble["message"].as_str().unwrap().contains("no-such-app"), "{trouble}");
+    assert!(stdout(&rig.ask(&["status"])).contains("no-such-app"));
+}
+
+/// A14, C5: a replica that never answers its health check is replaced and named.
+#[test]
+fn a_replica_that_never_gets_healthy_is_named() {
+    let sick = policy_of(1, 1, "--start-up, 1h, --start-up-mode, unready", "")
+        .replace("stop: { drain: 5s", "health: { startGrace: 1s }\n          stop: { drain: 5s");
+    let mut rig = Rig::new(&sick);
+    rig.start();
+    eventually("the trouble is shown", || {
+        let troubles = rig.web()?.pointer("/status/troubles")?.as_array()?.clone();
+        troubles.into_iter().find(|t| t["message"].as_str().is_some_and(|m| m.contains("503"))).map(drop)
+    });
+}
+
+#[test]
+fn without_a_controller_commands_say_how_to_start_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = alone(&["status", "--server", "127.0.0.1:9", "--data", "d"], folder.path());
+    assert_eq!(output.status.code(), Some(5));
+    assert!(stderr(&output).contains("headroom run"), "{}", stderr(&output));
+    assert_eq!(alone(&["no-such-command"], folder.path()).status.code(), Some(64));
+}
+
+/// A13: a signal that nobody sends is absent, which holds and is said; zero is a value.
+#[test]
+fn a_signal_that_is_not_sent_is_absent_and_a_sent_one_counts() {
+    let pushed = policy(1, 9)
+        .replace("rps: { balancer: requestsPerSecond, window: 500ms }", "jobs: { push: { unit: count } }")
+        .replace("signal: rps, perReplica: 50", "signal: jobs, perReplica: 10");
+    let mut rig = Rig::new(&pushed);
+    rig.start_until_ready(1);
+    assert!(
+        stdout(&rig.ask(&["why-not", "web"])).contains("jobs is absent"),
+        "{}",
+        stdout(&rig.ask(&["why-not", "web"]))
+    );
+    assert!(rig.ask(&["push", "web", "jobs", "35"]).status.success());
+    eventually("four replicas for 35 jobs", || (rig.count("wanted")? == 4).then_some(()));
+    let refused = rig.ask(&["push", "web", "jobs", "NaN"]);
+    assert!(!refused.status.success(), "{refused:?}");
+    assert!(rig.ask(&["push", "web", "jobs", "0"]).status.success());
+    eventually("one replica for none", || (rig.count("wanted")? == 1).then_some(()));
+}

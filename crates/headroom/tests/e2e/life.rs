@@ -1,0 +1,108 @@
+//! What must hold while replicas, balancer and controller come and go.
+
+use crate::rig::{Rig, eventually, get, load, policy, policy_of, runs, signal};
+
+/// A3, A14, A35, C1: a surge grows the workload, calm shrinks it, and no request fails.
+#[test]
+fn a_surge_grows_the_workload_and_calm_shrinks_it_without_a_failed_request() {
+    let mut rig = Rig::new(&policy(1, 6));
+    rig.start_until_ready(1);
+    let offered = load(&rig.address(), "calm 1s @20, surge 6s @220, calm 6s @20");
+    eventually("five replicas are ready", || (rig.count("ready")? >= 5).then_some(()));
+    let report = offered.join().unwrap();
+    assert_eq!(report.requests.failed, 0, "{report:?}");
+    eventually("it is one replica again", || {
+        (rig.count("wanted")? == 1 && rig.count("ready")? == 1).then_some(())
+    });
+}
+
+/// A29: the control plane itself may die; D3, C6: its successor adopts what runs and goes on where it was.
+#[test]
+fn a_killed_controller_costs_no_request_and_its_successor_adopts_everything() {
+    let mut rig = Rig::new(&policy(2, 6));
+    rig.start_until_ready(2);
+    let (address, pids, balancer) = (rig.address(), rig.replica_pids(), rig.balancer_pid());
+    assert_eq!(pids.len(), 2);
+    let decided = rig.json(&["explain", "web"]).unwrap()["id"].clone();
+    let offered = load(&address, "calm 6s @40");
+    rig.kill_controller();
+    assert!(pids.iter().chain(&balancer).all(|pid| runs(*pid)), "the data plane goes on");
+    assert_eq!(get(&address, "/").unwrap().0, 200);
+    rig.start_until_ready(2);
+    assert_eq!(rig.address(), address, "the balancer was found, not started anew");
+    assert_eq!((rig.replica_pids(), rig.balancer_pid()), (pids, balancer));
+    let report = offered.join().unwrap();
+    assert_eq!(report.requests.failed, 0, "{report:?}");
+    // Decisions go on counting from where the journal left off.
+    let number =
+        |id: &serde_json::Value| id.as_str().unwrap().rsplit('-').next().unwrap().parse::<u64>().unwrap();
+    let next = rig.json(&["explain", "web"]).unwrap()["id"].clone();
+    assert!(number(&next) >= number(&decided), "{next} after {decided}");
+    rig.stop();
+    let replayed = rig.ask(&["replay"]);
+    assert!(replayed.status.success(), "{replayed:?}");
+}
+
+/// D3: a dead replica is replaced, and costs only the requests in flight on it.
+#[test]
+fn a_killed_replica_is_replaced() {
+    let mut rig = Rig::new(&policy(2, 2));
+    rig.start_until_ready(2);
+    let offered = load(&rig.address(), "calm 4s @40");
+    let victim = rig.replica_pids()[0];
+    signal(victim, "KILL");
+    eventually("another took its place", || {
+        let pids = rig.replica_pids();
+        (pids.len() == 2 && !pids.contains(&victim) && rig.count("ready")? == 2).then_some(())
+    });
+    let report = offered.join().unwrap();
+    // 40 a second with 50 ms of work: two are in flight on average, on two replicas.
+    assert!(report.requests.failed <= 10, "{report:?}");
+}
+
+/// A26 and A14: from zero, the first request waits for the replica it wakes.
+#[test]
+fn the_first_request_after_scaling_to_zero_succeeds() {
+    let mut rig = Rig::new(&policy(0, 3));
+    rig.start();
+    let address = rig.address();
+    eventually("nothing runs", || (rig.count("ready")? == 0 && rig.replica_pids().is_empty()).then_some(()));
+    let (status, _) = get(&address, "/").unwrap();
+    assert_eq!(status, 200);
+    eventually("nothing runs again", || {
+        (rig.count("wanted")? == 0 && rig.count("ready")? == 0).then_some(())
+    });
+    assert_eq!(get(&address, "/").unwrap().0, 200, "and again");
+}
+
+/// A14: a normal stop drains; nothing is orphaned.
+#[test]
+fn a_normal_stop_leaves_nothing_behind() {
+    let mut rig = Rig::new(&policy(2, 2));
+    rig.start_until_ready(2);
+    let (pids, balancer) = (rig.replica_pids(), rig.balancer_pid().unwrap());
+    rig.stop();
+    eventually("replicas and balancer are gone", || {
+        (!runs(balancer) && pids.iter().all(|pid| !runs(*pid))).then_some(())
+    });
+}
+
+/// A29: replicas beyond their lifetime are replaced one at a time, without a failed request.
+#[test]
+fn old_replicas_are_rotated_without_a_failed_request() {
+    let app = "--start-up, 250ms";
+    let policy = policy_of(2, 2, app, "").replace(
+        "stop: { drain: 5s",
+        "maxLifetime: 4s\n          health: { startGrace: 3s }\n          stop: { drain: 5s",
+    );
+    let mut rig = Rig::new(&policy);
+    rig.start_until_ready(2);
+    let first = rig.replica_pids();
+    let offered = load(&rig.address(), "calm 12s @40");
+    eventually("all of the first replicas are gone", || {
+        let now = rig.replica_pids();
+        first.iter().all(|pid| !now.contains(pid)).then_some(())
+    });
+    let report = offered.join().unwrap();
+    assert_eq!(report.requests.failed, 0, "{report:?}");
+}

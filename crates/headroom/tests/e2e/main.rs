@@ -1,0 +1,6 @@
+//! The whole program: real processes, real sockets, real requests.
+
+mod commands;
+mod faults;
+mod life;
+mod rig;
