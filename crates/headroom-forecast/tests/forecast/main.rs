@@ -3,4 +3,5 @@
 mod broken_inputs;
 mod common;
 mod online;
+mod plan;
 mod properties;

@@ -1,6 +1,6 @@
 //! What must hold of every forecast, whatever the load.
 
-use crate::common::daily;
+use crate::common::{Noise, daily};
 use headroom_forecast::{Budget, Event, Forecast, Forecaster, Model, Series, Settings};
 use proptest::prelude::*;
 
@@ -173,4 +173,32 @@ fn an_older_fit_never_replaces_a_newer_one() {
     let until = f.fitted().unwrap().learned_until_unix_s();
     f.install(old.run(Budget::unlimited()));
     assert_eq!(f.fitted().unwrap().learned_until_unix_s(), until);
+}
+
+#[test]
+fn ninety_five_percent_means_ninety_five_percent() {
+    // Days that differ in height, and scatter: 40 origins an uneven stretch apart, an hour ahead each.
+    let mut noise = Noise::new(21);
+    let mut height = 1.0;
+    let values: Vec<_> = daily(30 * 288, 100.0, 0.1, 20)
+        .into_iter()
+        .enumerate()
+        .map(|(k, v)| {
+            if k % 288 == 0 {
+                height = 1.0 + 0.15 * noise.normal();
+            }
+            v.map(|v| v * height.max(0.3))
+        })
+        .collect();
+    let (mut held, mut n) = (0.0, 0.0);
+    for k in 0..40 {
+        let origin = 14 * 288 + k * 113;
+        let f = forecaster(values[..origin].iter().copied(), 300, 12).forecast(12, &[0.95]).unwrap();
+        for (h, q) in f.paths[0].iter().enumerate() {
+            held += f64::from(u8::from(values[origin + h].unwrap() <= *q));
+            n += 1.0;
+        }
+    }
+    let share = held / n;
+    assert!((0.92..=0.98).contains(&share), "{share}");
 }
