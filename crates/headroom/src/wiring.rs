@@ -121,10 +121,11 @@ impl Wiring {
                 Some(part) if part.settings == *workload => {}
                 Some(part) => {
                     if part.settings.target != workload.target {
-                        tracing::warn!(
-                            workload = %name,
-                            "the target's settings changed; they hold for this workload from the next start of headroom on"
-                        );
+                        let TargetSettings::Process(settings) = &workload.target;
+                        part.target
+                            .reload(settings, &self.base)
+                            .await
+                            .with_context(|| format!("the target of `{name}` can't be changed"))?;
                     }
                     part.stop_source();
                     part.source = None;

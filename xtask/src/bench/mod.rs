@@ -1,5 +1,10 @@
 //! Benchmarks that print figures. They compare with a peer in the same run where there is one, and assert no time.
 
+mod balancer;
+mod idle;
+mod reaction;
+mod rig;
+mod soak;
 mod tick;
 
 use anyhow::Result;
@@ -8,8 +13,16 @@ use clap::ValueEnum;
 /// What can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum What {
+    /// From the first request of a surge to the order to grow, and to the first answer of a new replica
+    Reaction,
     /// One tick of the controller: time and memory per workload, from 10 to 100 000 workloads
     Tick,
+    /// The balancer beside HAProxy and nginx
+    Balancer,
+    /// What the controller costs while nothing happens
+    Idle,
+    /// 200 000 requests while everything comes and goes
+    Soak,
 }
 
 /// How figures are printed.
@@ -24,6 +37,10 @@ pub(crate) enum Output {
 /// Measures `what`.
 pub(crate) fn run(what: What, output: Output) -> Result<()> {
     match what {
+        What::Reaction => reaction::run(output),
         What::Tick => tick::run(output),
+        What::Balancer => balancer::run(output == Output::Json),
+        What::Idle => idle::run(output),
+        What::Soak => soak::run(output),
     }
 }

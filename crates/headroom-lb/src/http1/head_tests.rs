@@ -1,3 +1,5 @@
+//! Tables for the reading of request and response heads: what is taken, what is refused, and why.
+
 use super::*;
 use crate::settings::Forwarded;
 

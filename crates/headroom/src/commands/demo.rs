@@ -4,15 +4,18 @@
 //! and an open-loop load offers its requests whether or not they are answered. Only the app's slowness is
 //! simulated, so that a laptop shows what ten machines would.
 
+use std::collections::BTreeSet;
 use std::io::{IsTerminal, Write};
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use hdrhistogram::Histogram;
 use headroom_core::say;
 use headroom_engine::handle::Event;
 use headroom_engine::ports::Leave;
+use headroom_lb::control as lb;
+use headroom_lb::names::BackendId;
 use headroom_sample::load::{Generator, LiveStats, LoadOptions, LoadPlan};
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
@@ -45,6 +48,11 @@ const READY_WITHIN: Duration = Duration::from_secs(30);
 struct Figures {
     /// From the first request of a surge to the order to grow.
     reaction_ms: Spread,
+    /// From the first request of a surge to the first one that a replica started for it answered; within a tenth
+    /// of a second, which is how often the balancer tells.
+    first_served_ms: Spread,
+    /// How long the app takes to start, which is part of the above.
+    start_up_ms: u64,
     requests: Requests,
     latency_ms: Latency,
     replicas: Counts,
@@ -93,7 +101,7 @@ pub(crate) async fn run(args: &Demo, printer: Printer) -> Result<Exit> {
     loaded.base = scratch.path().to_owned();
     let bind = (!args.headless).then_some(args.bind);
     let running = Running::start(loaded, Options { data: scratch.path(), bind, advise: false }).await?;
-    let outcome = watch(args, plan, &running).await;
+    let outcome = watch(args, plan, &running, scratch.path()).await;
     running.stop(Leave::Stopped).await?;
     let figures = outcome?;
     printer.print(&figures, text)?;
@@ -133,7 +141,7 @@ spec:
 }
 
 /// Runs the load and watches what happens.
-async fn watch(args: &Demo, plan: LoadPlan, running: &Running) -> Result<Figures> {
+async fn watch(args: &Demo, plan: LoadPlan, running: &Running, data: &Path) -> Result<Figures> {
     let web = "web".parse()?;
     let served = running.say_where().await;
     let (_, address) = served.first().context("the balancer does not listen; see above")?;
@@ -162,6 +170,7 @@ async fn watch(args: &Demo, plan: LoadPlan, running: &Running) -> Result<Figures
     let mut generator = Generator::start(plan, options);
     let live = generator.live();
     let mut tally = Tally::new(live.clone());
+    let mut figures = figures(data).await?;
     let mut line = tokio::time::interval(LINE);
     let shows = !args.headless && std::io::stderr().is_terminal();
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -181,6 +190,7 @@ async fn watch(args: &Demo, plan: LoadPlan, running: &Running) -> Result<Figures
                 Err(broadcast::error::RecvError::Lagged(_)) => {}
                 Err(broadcast::error::RecvError::Closed) => break None,
             },
+            Some(told) = figures.1.next() => tally.served(&told),
             _ = line.tick() => {
                 let view = running.handle.workload(&web).await?;
                 if let Some(status) = &view.status {
@@ -212,7 +222,9 @@ async fn watch(args: &Demo, plan: LoadPlan, running: &Running) -> Result<Figures
     }
     let latency = report.latency_ms;
     Ok(Figures {
-        reaction_ms: tally.reaction(),
+        reaction_ms: Spread::of(&tally.reactions),
+        first_served_ms: Spread::of(&tally.first_served),
+        start_up_ms: args.start_up.as_millis(),
         requests: Requests {
             sent: report.requests.sent,
             failed: report.requests.failed,
@@ -234,6 +246,10 @@ struct Tally {
     live: LiveStats,
     answered: usize,
     reactions: Vec<f64>,
+    first_served: Vec<f64>,
+    /// The surge whose first new replica has not served yet.
+    waiting: Option<Instant>,
+    known: BTreeSet<BackendId>,
     min: Option<u32>,
     max: u32,
     last: u32,
@@ -242,7 +258,18 @@ struct Tally {
 
 impl Tally {
     fn new(live: LiveStats) -> Self {
-        Self { live, answered: 0, reactions: Vec::new(), min: None, max: 0, last: 0, acted: 0 }
+        Self {
+            live,
+            answered: 0,
+            reactions: Vec::new(),
+            first_served: Vec::new(),
+            waiting: None,
+            known: BTreeSet::new(),
+            min: None,
+            max: 0,
+            last: 0,
+            acted: 0,
+        }
     }
 
     fn take(&mut self, event: &Event, shows: bool) {
@@ -257,6 +284,7 @@ impl Tally {
                     && let Some(surge) = surges.last()
                 {
                     self.answered = surges.len();
+                    self.waiting = Some(surge.sent);
                     self.reactions.push(now.duration_since(surge.sent).as_secs_f64() * 1000.0);
                 }
             }
@@ -274,21 +302,44 @@ impl Tally {
         self.last = ready;
     }
 
-    fn reaction(&self) -> Spread {
-        let mut histogram: Histogram<u64> = Histogram::new(3).expect("3 digits are allowed");
-        for ms in &self.reactions {
+    /// Notes the replicas that answer requests, as the balancer tells.
+    fn served(&mut self, told: &lb::protocol::Event) {
+        let lb::protocol::Event::Figures(figures) = told else { return };
+        for (backend, traffic) in &figures.backends {
+            if traffic.totals.status_2xx > 0
+                && self.known.insert(backend.clone())
+                && let Some(surge) = self.waiting.take()
+            {
+                self.first_served.push(surge.elapsed().as_secs_f64() * 1000.0);
+            }
+        }
+    }
+}
+
+impl Spread {
+    fn of(milliseconds: &[f64]) -> Self {
+        let mut sorted = milliseconds.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        // The value that this share of the values does not exceed.
+        let at = |share: f64| {
             #[expect(
                 clippy::cast_possible_truncation,
                 clippy::cast_sign_loss,
-                reason = "milliseconds of a demo"
+                reason = "an index of a short list"
             )]
-            // Microseconds; what is beyond the histogram's range grows it.
-            let _ = histogram.record((ms * 1000.0).max(0.0) as u64);
-        }
-        #[expect(clippy::cast_precision_loss, reason = "microseconds of a demo")]
-        let at = |q: f64| (!histogram.is_empty()).then(|| histogram.value_at_quantile(q) as f64 / 1000.0);
-        Spread { p50: at(0.5), p99: at(0.99), max: at(1.0), count: histogram.len() }
+            #[expect(clippy::cast_precision_loss, reason = "a short list")]
+            let rank = (share * sorted.len() as f64).ceil() as usize;
+            sorted.get(rank.saturating_sub(1)).map(|ms| (ms * 10.0).round() / 10.0)
+        };
+        Self { p50: at(0.5), p99: at(0.99), max: at(1.0), count: sorted.len() as u64 }
     }
+}
+
+/// The balancer's figures, told to the demo as to any other controller.
+async fn figures(data: &Path) -> Result<(lb::Client, lb::Events)> {
+    let (client, events) = lb::Client::connect(data.join("balancer.sock")).await?;
+    client.subscribe().await?;
+    Ok((client, events))
 }
 
 /// The live line: what comes in, what is there, how long it takes.
@@ -327,6 +378,7 @@ fn text(figures: &Figures) -> String {
     let f = figures;
     format!(
         "reaction   p50 {}, p99 {}, max {} over {} surges (first request of the surge → order to grow)\n\
+         served     p50 {}, p99 {} (first request of the surge → first answer of a new replica; it starts in {} ms)\n\
          requests   {} sent, {} failed\n\
          latency    p50 {}, p95 {}, p99 {}\n\
          replicas   {} to {}, {} at the end; {} changes in {:.0} s\n",
@@ -334,6 +386,9 @@ fn text(figures: &Figures) -> String {
         ms(f.reaction_ms.p99),
         ms(f.reaction_ms.max),
         f.reaction_ms.count,
+        ms(f.first_served_ms.p50),
+        ms(f.first_served_ms.p99),
+        f.start_up_ms,
         f.requests.sent,
         f.requests.failed,
         ms(f.latency_ms.p50),
