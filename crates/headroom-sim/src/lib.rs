@@ -21,6 +21,7 @@ mod probe;
 pub mod rng;
 pub mod run;
 pub mod score;
+pub mod swarm;
 mod table;
 pub mod world;
 

@@ -125,6 +125,18 @@ impl<W: Witness> Pilot<W> {
         }
     }
 
+    /// The controller, where it runs.
+    pub(crate) fn controller(&self) -> Option<&Controller> {
+        self.controller.as_ref()
+    }
+
+    /// A person's word, or a new policy, between two steps.
+    pub(crate) fn say(&mut self, plants: &mut [Plant], step: u64, input: impl FnOnce(Timestamp) -> Input) {
+        let at = self.weather.clock(self.true_time(step));
+        self.queue.push_back(input(at));
+        self.drain(plants, step, at);
+    }
+
     fn true_time(&self, step: u64) -> Timestamp {
         self.start.plus(Span::millis(step * self.step_ms))
     }
@@ -144,9 +156,10 @@ impl<W: Witness> Pilot<W> {
             // Windows go on between two moments of the controller.
             for (body, plant) in self.bodies.iter_mut().zip(plants.iter()) {
                 if step > 0 {
-                    body.probes.iter_mut().for_each(|p| {
-                        p.read(plant);
-                    });
+                    for probe in &mut body.probes {
+                        // Only the averages matter here.
+                        let _ = probe.read(plant);
+                    }
                 }
             }
         }
@@ -264,7 +277,7 @@ impl<W: Witness> Pilot<W> {
             for probe in &mut body.probes {
                 let value = probe.read(plant);
                 let news = if fair {
-                    Some(read(value, at))
+                    Some(sampled(value, at))
                 } else {
                     disturbed(&self.weather, &body.name, probe, value, at)
                 };
@@ -384,9 +397,8 @@ fn only(wanted: FaultKind) -> impl Fn(FaultKind) -> Option<()> {
 }
 
 /// A figure of the world as its source reports it.
-fn read(value: Option<f64>, at: Timestamp) -> Result<Sample, Absence> {
-    let value = value.ok_or(Absence::NoReplica)?;
-    Level::new(value).map(|level| Sample::new(at, level)).map_err(|_| Absence::NotANumber)
+fn sampled(value: Result<f64, Absence>, at: Timestamp) -> Result<Sample, Absence> {
+    Level::new(value?).map(|level| Sample::new(at, level)).map_err(|_| Absence::NotANumber)
 }
 
 /// The same, with what goes wrong; `None` where nothing arrives.
@@ -394,7 +406,7 @@ fn disturbed(
     weather: &Weather,
     workload: &WorkloadName,
     probe: &mut Probe,
-    value: Option<f64>,
+    value: Result<f64, Absence>,
     at: Timestamp,
 ) -> Option<Result<Sample, Absence>> {
     let fault = weather.on(workload, |kind| match kind {
@@ -410,10 +422,10 @@ fn disturbed(
             Some(Err(Absence::SourceFailed("the source does not answer".to_owned())))
         }
         Some(FaultKind::SamplesNan) => Some(Err(Absence::NotANumber)),
-        Some(FaultKind::SamplesFrozen) => Some(read(probe.last.or(value), at)),
+        Some(FaultKind::SamplesFrozen) => Some(sampled(probe.last.map_or(value, Ok), at)),
         _ => {
-            probe.last = value;
-            Some(read(value, at))
+            probe.last = value.as_ref().ok().copied().or(probe.last);
+            Some(sampled(value, at))
         }
     }
 }

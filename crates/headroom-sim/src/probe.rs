@@ -6,6 +6,7 @@
 
 use headroom_core::fleet::{BalancerSignal, ProcessSignal, Quantile, Scope, Signal, SignalSource, Workload};
 use headroom_core::names::SignalName;
+use headroom_core::reading::Absence;
 use headroom_core::units::{Span, Unit};
 
 use crate::score::Ring;
@@ -19,11 +20,34 @@ const LONGEST_WINDOW: u64 = 3600;
 pub(crate) struct Probe {
     pub(crate) signal: SignalName,
     figure: Figure,
-    /// The last values where the source averages over more than a step; the world's figure was absent where it
-    /// is `None`.
-    window: Option<Ring<Option<f64>>>,
+    window: Option<Average>,
     /// What was delivered last, for a source that freezes.
     pub(crate) last: Option<f64>,
+}
+
+/// A source's average over more than a step.
+#[derive(Clone, Debug)]
+struct Average {
+    /// `None` where the world had no such figure.
+    values: Ring<Option<f64>>,
+    sum: f64,
+    count: u32,
+    until_exact: usize,
+}
+
+impl Average {
+    fn push(&mut self, now: Option<f64>) -> Option<f64> {
+        let gone = self.values.push(now);
+        self.sum += now.unwrap_or(0.0) - gone.unwrap_or(0.0);
+        self.count = self.count + u32::from(now.is_some()) - u32::from(gone.is_some());
+        // Once a turn the sum is made anew, so that rounding does not pile up.
+        self.until_exact -= 1;
+        if self.until_exact == 0 {
+            self.until_exact = self.values.len();
+            self.sum = self.values.values().flatten().sum();
+        }
+        (self.count > 0).then(|| (self.sum / f64::from(self.count)).max(0.0))
+    }
 }
 
 impl Probe {
@@ -34,18 +58,24 @@ impl Probe {
 
     fn new(name: &SignalName, signal: &Signal, step: Span) -> Self {
         let steps = (signal.window.as_millis() / step.as_millis().max(1)).min(LONGEST_WINDOW);
-        let window = usize::try_from(steps).ok().filter(|n| *n > 1).map(|n| Ring::new(n, None));
+        let window = usize::try_from(steps)
+            .ok()
+            .filter(|n| *n > 1)
+            .map(|n| Average { values: Ring::new(n, None), sum: 0.0, count: 0, until_exact: n });
         Self { signal: name.clone(), figure: figure_of(name, signal), window, last: None }
     }
 
-    /// Reads the last step.
-    pub(crate) fn read(&mut self, plant: &Plant) -> Option<f64> {
+    /// Reads the last step; where there is nothing to read, says why.
+    pub(crate) fn read(&mut self, plant: &Plant) -> Result<f64, Absence> {
         let now = plant.figure(self.figure);
-        let Some(window) = &mut self.window else { return now };
-        window.push(now);
-        now?;
-        let (sum, n) = window.values().flatten().fold((0.0, 0.0), |(sum, n), v| (sum + v, n + 1.0));
-        Some(sum / n)
+        let value = match &mut self.window {
+            Some(window) => window.push(now),
+            None => now,
+        };
+        value.ok_or(match self.figure {
+            Figure::Cpu | Figure::Busy | Figure::Memory => Absence::NoReplica,
+            _ => Absence::Idle,
+        })
     }
 }
 

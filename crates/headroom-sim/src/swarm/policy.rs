@@ -1,0 +1,186 @@
+//! Random policies.
+//!
+//! They are written as data and read by the types of the policy format, so a field that a kind of strategy gains
+//! later has its default here, and a kind that is not known to this version is left out. What the policy check
+//! refuses is drawn anew: only policies that would be accepted live are tried.
+
+use headroom_core::fleet::{Fleet, FleetDocument, Workload};
+use headroom_core::strategy::Strategy;
+use serde_json::{Value, json};
+
+use crate::rng::Rng;
+
+/// Draws until a policy passes its check; nearly every one does.
+const DRAWS: usize = 100;
+
+/// A random fleet of `workloads` workloads.
+pub(super) fn fleet(rng: &mut Rng, workloads: usize) -> FleetDocument {
+    for _ in 0..DRAWS {
+        let all: serde_json::Map<String, Value> =
+            (0..workloads).map(|i| (format!("w{i}"), workload(rng))).collect();
+        let text = json!({
+            "apiVersion": "headroom.dev/v1alpha1", "kind": "Fleet",
+            "metadata": { "name": "swarm" }, "spec": { "workloads": all },
+        });
+        if let Ok(document) = serde_json::from_value::<FleetDocument>(text)
+            && Fleet::new(document.clone()).is_ok()
+        {
+            return document;
+        }
+    }
+    unreachable!("a hundred random policies in a row did not pass the policy check")
+}
+
+/// Every workload has the same signals, so that one policy can replace another while a run goes on.
+fn workload(rng: &mut Rng) -> Value {
+    let min = *rng.pick(&[0_u64, 0, 1, 1, 2, 2, 3, 5]);
+    let max = min.max(1) + *rng.pick(&[0_u64, 1, 3, 10, 20, 40, 100]);
+    let mut strategies: Vec<Value> = Vec::new();
+    let wanted = 1 + rng.below(3);
+    // Ends: of the kinds below at least five are known to every version.
+    while (strategies.len() as u64) < wanted {
+        let drawn = strategy(rng);
+        if serde_json::from_value::<Strategy>(drawn.clone()).is_ok() {
+            strategies.push(drawn);
+        }
+    }
+    let mut workload = json!({
+        "target": { "process": { "command": ["./app"] } },
+        "balancer": { "listen": "127.0.0.1:0" },
+        "replicas": { "min": min, "max": max },
+        "signals": {
+            "rps": { "balancer": "requestsPerSecond" },
+            "p95": { "balancer": { "latency": "p95" }, "window": "5s" },
+            "errors": { "balancer": "errorRatio" },
+            "cpu": { "process": "cpu", "freshFor": "30s" },
+            "queue": { "push": { "unit": "count" } },
+        },
+        "strategies": strategies,
+    });
+    if rng.chance(0.7) {
+        workload["behavior"] = behavior(rng);
+    }
+    if rng.chance(0.6) {
+        workload["guards"] = guards(rng);
+    }
+    workload
+}
+
+fn span(rng: &mut Rng, seconds: &[u64]) -> Value {
+    Value::from(format!("{}s", rng.pick(seconds)))
+}
+
+const PAUSES: [u64; 6] = [0, 10, 30, 60, 300, 600];
+
+fn strategy(rng: &mut Rng) -> Value {
+    match rng.below(7) {
+        0 => json!({ "threshold": {
+            "signal": "cpu", "above": "70%", "below": "30%", "target": "60%", "cooldown": span(rng, &PAUSES) } }),
+        1 => json!({ "targetTracking": {
+            "signal": "rps", "perReplica": *rng.pick(&[20, 50, 70, 90]),
+            "scaleOutCooldown": span(rng, &PAUSES), "scaleInCooldown": span(rng, &PAUSES) } }),
+        2 => json!({ "targetTracking": {
+            "signal": "cpu", "target": "60%",
+            "scaleOutCooldown": span(rng, &PAUSES), "scaleInCooldown": span(rng, &PAUSES) } }),
+        3 => json!({ "targetTracking": { "signal": "queue", "perReplica": *rng.pick(&[10, 100]) } }),
+        4 => json!({ "hpa": { "metrics": [
+            { "signal": "cpu", "target": { "utilization": "70%" } },
+            { "signal": "rps", "target": { "averageValue": *rng.pick(&[50, 80]) } } ] } }),
+        5 => json!({ "anyAll": {
+            "upIfAny": [
+                { "signal": "cpu", "limit": "80%" },
+                { "signal": "p95", "limit": "400ms" },
+                { "signal": "errors", "limit": "5%" } ],
+            "downIfAll": [ { "signal": "cpu", "limit": "20%" }, { "signal": "p95", "limit": "300ms" } ],
+            "cooldown": span(rng, &PAUSES) } }),
+        _ => json!({ "fastSteps": {
+            "signal": "rps", "below": 30, "belowFor": span(rng, &[10, 60, 180]),
+            "steps": [ { "from": 60, "add": 1 }, { "from": 80, "add": 2 }, { "from": 150, "add": 8 } ],
+            "scaleInCooldown": span(rng, &PAUSES) } }),
+    }
+}
+
+fn behavior(rng: &mut Rng) -> Value {
+    let mut rules = |up: bool| {
+        let mut policies = Vec::new();
+        for _ in 0..rng.below(3) {
+            let period = span(rng, &[15, 60, 300]);
+            policies.push(if rng.chance(0.5) {
+                json!({ "percent": *rng.pick(&[10, 50, 100]), "period": period })
+            } else {
+                json!({ "replicas": *rng.pick(&[1, 4, 10]), "period": period })
+            });
+        }
+        let windows: &[u64] = if up { &[0, 0, 60] } else { &[0, 60, 300] };
+        json!({
+            "stabilization": span(rng, windows), "policies": policies,
+            "select": *rng.pick(&["max", "max", "min"]),
+        })
+    };
+    json!({ "scaleUp": rules(true), "scaleDown": rules(false) })
+}
+
+fn guards(rng: &mut Rng) -> Value {
+    let mut guards = json!({});
+    if rng.chance(0.5) {
+        guards["cooldown"] = json!({ "up": span(rng, &PAUSES), "down": span(rng, &PAUSES) });
+    }
+    if rng.chance(0.5) {
+        guards["rateLimit"] = json!({
+            "perHour": *rng.pick(&[1, 5, 20]),
+            "replicasPerChange": *rng.pick(&[1, 3, 10]),
+            "apart": span(rng, &PAUSES),
+        });
+    }
+    guards
+}
+
+/// The signals whose absence keeps `workload` from shrinking: those its strategies name.
+pub(super) fn needed_signals(workload: &Workload) -> Vec<String> {
+    fn collect(value: &Value, known: &[String], found: &mut Vec<String>) {
+        match value {
+            Value::String(text) if known.contains(text) && !found.contains(text) => found.push(text.clone()),
+            Value::Array(items) => items.iter().for_each(|v| collect(v, known, found)),
+            Value::Object(fields) => fields.values().for_each(|v| collect(v, known, found)),
+            _ => {}
+        }
+    }
+    let known: Vec<String> = workload.signals.keys().map(ToString::to_string).collect();
+    let mut found = Vec::new();
+    for strategy in &workload.strategies {
+        let value = serde_json::to_value(strategy).unwrap_or(Value::Null);
+        collect(&value, &known, &mut found);
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn random_policies_pass_their_check_and_differ() {
+        let mut rng = Rng::new(3);
+        let drawn: Vec<FleetDocument> = (0..50).map(|_| fleet(&mut rng, 2)).collect();
+        assert!(drawn.windows(2).all(|w| w[0] != w[1]));
+        let kinds: std::collections::BTreeSet<&str> = drawn
+            .iter()
+            .flat_map(|d| d.spec.workloads.values())
+            .flat_map(|w| w.strategies.iter().map(Strategy::kind))
+            .collect();
+        assert!(kinds.len() >= 5, "{kinds:?}");
+    }
+
+    #[test]
+    fn needed_signals_are_those_the_strategies_name() {
+        let mut rng = Rng::new(3);
+        for _ in 0..50 {
+            for workload in fleet(&mut rng, 1).spec.workloads.values() {
+                let needed = needed_signals(workload);
+                assert!(!needed.is_empty());
+                let text = serde_json::to_string(&workload.strategies).unwrap();
+                assert!(needed.iter().all(|n| text.contains(&format!("\"{n}\""))), "{needed:?} in {text}");
+            }
+        }
+    }
+}
