@@ -11,6 +11,7 @@
 //! Read in this order: [`load`] (what comes), [`world`] (what replicas do with it), [`fault`] (what goes wrong),
 //! [`run`] (all of it together), [`score`] and [`optimum`] (how good it was).
 
+mod average;
 mod chart;
 pub mod fault;
 pub mod load;
@@ -18,6 +19,7 @@ pub mod optimum;
 pub mod peer;
 mod pilot;
 mod probe;
+mod report;
 pub mod rng;
 pub mod run;
 pub mod score;
@@ -27,6 +29,7 @@ pub mod world;
 
 pub use chart::Chart;
 pub use peer::Contender;
+pub use report::render_html;
 pub use run::{
     ContenderResult, DecisionLog, Loads, LoggedDecision, Observer, OptimumResult, Outcome, SimError,
     SimulateOptions, run,

@@ -336,8 +336,13 @@ impl<W: Witness> Pilot<W> {
         }
     }
 
+    /// Where a workload stands: bodies are in the order of their names, as the fleet is.
+    fn body(&self, name: &WorkloadName) -> Option<usize> {
+        self.bodies.binary_search_by(|b| b.name.cmp(name)).ok()
+    }
+
     fn look(&mut self, plants: &mut [Plant], name: &WorkloadName, step: u64, at: Timestamp) {
-        let Some(index) = self.bodies.iter().position(|b| b.name == *name) else { return };
+        let Some(index) = self.body(name) else { return };
         let fails = self.weather.on(name, only(FaultKind::LooksFail)).is_some();
         self.bodies[index].looked = Some(step);
         let status =
@@ -346,7 +351,7 @@ impl<W: Witness> Pilot<W> {
     }
 
     fn act(&mut self, plants: &mut [Plant], action: Action, step: u64, at: Timestamp) {
-        let Some(body) = self.bodies.iter().position(|b| b.name == *action.workload()) else { return };
+        let Some(body) = self.body(action.workload()) else { return };
         let fate = |kind| self.weather.on(action.workload(), only(kind)).is_some();
         if fate(FaultKind::ActionsRefused) {
             self.queue.push_back(settled(&action, at, Err("the target refuses".to_owned())));

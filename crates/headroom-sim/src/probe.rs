@@ -9,7 +9,7 @@ use headroom_core::names::SignalName;
 use headroom_core::reading::Absence;
 use headroom_core::units::{Span, Unit};
 
-use crate::score::Ring;
+use crate::average::Average;
 use crate::world::{Figure, Plant};
 
 /// The longest averaging window in steps; a longer one averages over this many, which is an hour of seconds.
@@ -20,34 +20,10 @@ const LONGEST_WINDOW: u64 = 3600;
 pub(crate) struct Probe {
     pub(crate) signal: SignalName,
     figure: Figure,
+    /// Where the source averages over more than a step.
     window: Option<Average>,
     /// What was delivered last, for a source that freezes.
     pub(crate) last: Option<f64>,
-}
-
-/// A source's average over more than a step.
-#[derive(Clone, Debug)]
-struct Average {
-    /// `None` where the world had no such figure.
-    values: Ring<Option<f64>>,
-    sum: f64,
-    count: u32,
-    until_exact: usize,
-}
-
-impl Average {
-    fn push(&mut self, now: Option<f64>) -> Option<f64> {
-        let gone = self.values.push(now);
-        self.sum += now.unwrap_or(0.0) - gone.unwrap_or(0.0);
-        self.count = self.count + u32::from(now.is_some()) - u32::from(gone.is_some());
-        // Once a turn the sum is made anew, so that rounding does not pile up.
-        self.until_exact -= 1;
-        if self.until_exact == 0 {
-            self.until_exact = self.values.len();
-            self.sum = self.values.values().flatten().sum();
-        }
-        (self.count > 0).then(|| (self.sum / f64::from(self.count)).max(0.0))
-    }
 }
 
 impl Probe {
@@ -58,10 +34,7 @@ impl Probe {
 
     fn new(name: &SignalName, signal: &Signal, step: Span) -> Self {
         let steps = (signal.window.as_millis() / step.as_millis().max(1)).min(LONGEST_WINDOW);
-        let window = usize::try_from(steps)
-            .ok()
-            .filter(|n| *n > 1)
-            .map(|n| Average { values: Ring::new(n, None), sum: 0.0, count: 0, until_exact: n });
+        let window = usize::try_from(steps).ok().filter(|n| *n > 1).map(Average::over);
         Self { signal: name.clone(), figure: figure_of(name, signal), window, last: None }
     }
 
@@ -69,7 +42,10 @@ impl Probe {
     pub(crate) fn read(&mut self, plant: &Plant) -> Result<f64, Absence> {
         let now = plant.figure(self.figure);
         let value = match &mut self.window {
-            Some(window) => window.push(now),
+            Some(window) => {
+                window.push(now);
+                window.mean()
+            }
             None => now,
         };
         value.ok_or(match self.figure {

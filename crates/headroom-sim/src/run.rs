@@ -18,7 +18,7 @@ use crate::chart::{Chart, Folder};
 use crate::fault::{self, Fault, FaultProblem, Weather};
 use crate::load::{Load, LoadError, LoadStream, TraceFacts};
 use crate::optimum::{Bounds, Optimum};
-use crate::peer::{Contender, Peer};
+use crate::peer::{Contender, Peer, Seat as PeerSeat, Seen};
 use crate::pilot::{Pilot, Witness};
 use crate::rng::Rng;
 use crate::score::{Meter, Score, SurgeWatch};
@@ -444,7 +444,9 @@ pub fn run(
         let seats: Vec<Seat> = options
             .against
             .iter()
-            .filter_map(|c| c.seat(model, options.step, range, peak_need))
+            .filter_map(|c| {
+                c.peer(&PeerSeat { model, step: options.step, min: range.0, max: range.1, peak_need })
+            })
             .map(|peer| Seat { plant: plant(), meter: Meter::new(dt, model.price), peer: Some(peer) })
             .collect();
         plants.push(plant());
@@ -544,7 +546,7 @@ impl Race {
                     lane.desired = Some(plant.wanted());
                     observer.desired(&lane.name, step as f64 * self.dt, Replicas(plant.wanted()));
                 }
-                lane.step(plant, demand, counts);
+                lane.step(plant, demand, step, counts);
             }
             step += 1;
         }
@@ -619,14 +621,14 @@ impl Race {
 
 impl Lane {
     /// One step of headroom's plant and of all others.
-    fn step(&mut self, plant: &mut Plant, demand: f64, counts: bool) {
+    fn step(&mut self, plant: &mut Plant, demand: f64, step: u64, counts: bool) {
         let surge = self.surges.push(demand);
         let need = self.model.need(demand).max(self.need_floor);
         let stepped = plant.advance(demand);
         self.meter.push(&stepped, plant.wanted(), need, surge, counts);
         for seat in &mut self.seats {
             if let Some(peer) = &mut seat.peer {
-                let wanted = peer.step(&seat.plant);
+                let wanted = peer.step(&Seen { step, plant: &seat.plant });
                 if let Some(wanted) = wanted.filter(|w| *w != seat.plant.wanted()) {
                     seat.plant.want(wanted);
                 }

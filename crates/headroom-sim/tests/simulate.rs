@@ -6,7 +6,7 @@ use headroom_core::fleet::{Fleet, FleetDocument};
 use headroom_core::names::WorkloadName;
 use headroom_core::units::{Replicas, Span};
 use headroom_sim::load::{Load, Surge, TraceSource};
-use headroom_sim::{Contender, Loads, Observer, Outcome, SimulateOptions, render_table, run};
+use headroom_sim::{Contender, Loads, Observer, Outcome, SimulateOptions, render_html, render_table, run};
 
 fn fleet(replicas: &str, strategies: &str) -> Arc<Fleet> {
     let text = format!(
@@ -167,4 +167,29 @@ fn what_headroom_wants_is_told_as_it_changes() {
     assert_eq!(told.0[0], (0.0, 5), "the first minute at 70 %");
     assert!(told.0.windows(2).all(|w| w[0].0 < w[1].0 && w[0].1 != w[1].1), "{:?}", told.0);
     assert_eq!(told.1, 10_800);
+}
+
+#[test]
+fn every_peer_keeps_the_same_world_and_the_page_shows_them() {
+    let options = SimulateOptions { against: Contender::ALL.to_vec(), ..options() };
+    let outcome = simulate(&tracking(), surge(), &options);
+    let names: Vec<&str> = outcome.contenders.iter().map(|c| c.name.as_str()).collect();
+    assert_eq!(
+        names,
+        ["headroom", "static", "hpa", "keda", "kpa", "aws-target-tracking", "aws-step", "aws-predictive"]
+    );
+    let requests = outcome.headroom().score.requests;
+    assert!(outcome.contenders.iter().all(|c| c.score.requests == requests), "all get the same demand");
+    for contender in &outcome.contenders {
+        assert!(contender.over_bound.unwrap() >= 1.0, "{} is below its bound", contender.name);
+    }
+    let page = render_html(&outcome);
+    for needle in names.iter().chain(&["<svg", "optimum", "prefers-color-scheme", "</html>"]) {
+        assert!(page.contains(needle), "{needle}");
+    }
+    for outside in ["http://", "https://", "<script", "@import", "url("] {
+        assert!(!page.contains(outside), "the page needs {outside}");
+    }
+    assert!(page.len() < 1_000_000, "{} bytes", page.len());
+    assert_eq!(page.matches("<svg").count(), page.matches("</svg>").count());
 }

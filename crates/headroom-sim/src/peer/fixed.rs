@@ -2,8 +2,7 @@
 //!
 //! It knows the peak beforehand, which no one does; so it is the cheapest fixed fleet, not a typical one.
 
-use super::Peer;
-use crate::world::Plant;
+use super::{Peer, Seat, Seen};
 
 /// Always the same count.
 #[derive(Debug)]
@@ -12,13 +11,13 @@ pub(crate) struct Fixed {
 }
 
 impl Fixed {
-    pub(crate) fn new(replicas: u32) -> Self {
-        Self { replicas }
+    pub(crate) fn new(seat: &Seat<'_>) -> Self {
+        Self { replicas: seat.clamp(seat.peak_need.unwrap_or(seat.max)) }
     }
 }
 
 impl Peer for Fixed {
-    fn step(&mut self, _plant: &Plant) -> Option<u32> {
+    fn step(&mut self, _seen: &Seen<'_>) -> Option<u32> {
         Some(self.replicas)
     }
 }

@@ -105,7 +105,14 @@ pub fn run(seed: u64) -> Result<SwarmReport, Violation> {
     let workloads = 1 + usize::try_from(rng.below(3)).unwrap_or(0);
     let document = policy::fleet(&mut rng, workloads);
     let fleet = Arc::new(Fleet::new(document).expect("a drawn policy passed its check"));
-    let step = Span::seconds(*rng.pick(&[1_u64, 2, 5, 5, 10, 10, 10]));
+    // Mostly long steps: a bug in the order of things shows at any length, and more days fit into an hour.
+    let step = Span::seconds(match rng.below(50) {
+        0 => 1,
+        1..=4 => 5,
+        5..=14 => 10,
+        15..=29 => 20,
+        _ => 60,
+    });
     let length = Span::days(1).as_millis() / step.as_millis();
     let faults = faults(&mut rng);
     let clock_jumps =
@@ -124,7 +131,8 @@ pub fn run(seed: u64) -> Result<SwarmReport, Violation> {
         plants.push(Plant::new(Arc::new(model), queue, step, DEFAULT_START, begin, plant_rng));
         loads.push(load(&mut rng).open(step, rng.bits()).expect("a formula opens"));
     }
-    let mut people = People { rng: Rng::fork(seed, "people"), names: fleet.workloads().keys().cloned().collect() };
+    let mut people =
+        People { rng: Rng::fork(seed, "people"), names: fleet.workloads().keys().cloned().collect() };
     for at in 0..length {
         people.speak(&mut pilot, &mut plants, at, step);
         pilot.step(&mut plants, at);
@@ -218,7 +226,11 @@ fn load(rng: &mut Rng) -> Load {
     }
     let sum = Load::Sum(parts);
     // A load that is nothing at all for half of the time tries scaling to zero.
-    Load::Noisy(Box::new(Noisy { wander: *rng.pick(&[0.0, 0.05, 0.5]), arrivals: rng.chance(0.5), load: sum }))
+    Load::Noisy(Box::new(Noisy {
+        wander: *rng.pick(&[0.0, 0.05, 0.5]),
+        arrivals: rng.chance(0.5),
+        load: sum,
+    }))
 }
 
 /// Up to six kinds of fault, each a few times a day.

@@ -169,14 +169,22 @@ impl Oracle {
         };
         let (from, to) = (decision.from, decision.to);
         if decision.outcome != Outcome::Act || to != action.to() || from == to {
-            self.violated("record precedes act", Some(&name), format!("recorded {from} → {to}, acted {}", action.to()));
+            self.violated(
+                "record precedes act",
+                Some(&name),
+                format!("recorded {from} → {to}, acted {}", action.to()),
+            );
         }
         let range = workload.replicas;
         let was_inside = range.clamp(from) == from;
         let towards = range.clamp(from);
         let nearer = towards.0.abs_diff(to.0) < towards.0.abs_diff(from.0);
         if range.clamp(to) != to && !nearer {
-            self.violated("bounds", Some(&name), format!("{from} → {to} leaves {}..{}", range.min, range.max));
+            self.violated(
+                "bounds",
+                Some(&name),
+                format!("{from} → {to} leaves {}..{}", range.min, range.max),
+            );
         }
         self.judge_absence(&name, workload, decision);
         self.judge_order(&name, action);
@@ -260,7 +268,9 @@ impl Oracle {
                 Ok(Err(problems)) => {
                     return self.violated("snapshot", None, format!("its policy is refused: {problems:?}"));
                 }
-                Err(error) => return self.violated("snapshot", None, format!("it does not read back: {error}")),
+                Err(error) => {
+                    return self.violated("snapshot", None, format!("it does not read back: {error}"));
+                }
             }
             self.size.restores += 1;
         }
