@@ -228,9 +228,10 @@ impl Controller {
         let mut effects = Vec::new();
         match input {
             Input::Tick { at } => {
-                let fleet = Arc::clone(&self.fleet);
-                for (name, workload) in fleet.workloads() {
-                    self.evaluate(name, workload, at, &mut effects);
+                for (name, workload) in self.fleet.workloads() {
+                    if let Some(memory) = self.memories.get_mut(name) {
+                        evaluate(name, workload, memory, at, &mut effects);
+                    }
                 }
             }
             Input::Sampled { at, samples } => self.sampled(at, samples, &mut effects),
@@ -268,30 +269,22 @@ impl Controller {
     }
 
     fn sampled(&mut self, at: Timestamp, samples: Vec<Measured>, effects: &mut Vec<Effect>) {
-        // Samples of one workload stand together, so each workload is looked over once.
-        let mut touched: Option<WorkloadName> = None;
-        for Measured { workload, signal, value } in samples {
-            if touched.as_ref() != Some(&workload)
-                && let Some(done) = touched.replace(workload.clone())
-            {
-                self.evaluate_one(&done, at, effects);
-            }
-            let Some(memory) = self.memories.get_mut(&workload).and_then(|m| m.signal_mut(&signal)) else {
-                continue;
-            };
-            match value {
-                Ok(sample) => {
-                    for series in &mut memory.series {
-                        series.push(sample.at, sample.value);
-                    }
-                    memory.absence = None;
-                    memory.last = Some(sample);
+        // Samples of one workload stand together, so each workload is looked up and looked over once.
+        let mut samples = samples.into_iter().peekable();
+        while let Some(Measured { workload: name, signal, value }) = samples.next() {
+            let mut memory = self.memories.get_mut(&name);
+            let mut take_in = |signal: &SignalName, value| {
+                if let Some(known) = memory.as_mut().and_then(|m| m.signal_mut(signal)) {
+                    known.take_in(value);
                 }
-                Err(absence) => memory.absence = Some(absence),
+            };
+            take_in(&signal, value);
+            while let Some(more) = samples.next_if(|m| m.workload == name) {
+                take_in(&more.signal, more.value);
             }
-        }
-        if let Some(done) = touched {
-            self.evaluate_one(&done, at, effects);
+            if let (Some(workload), Some(memory)) = (self.fleet.workload(&name), memory) {
+                evaluate(&name, workload, memory, at, effects);
+            }
         }
     }
 
@@ -365,61 +358,61 @@ impl Controller {
     }
 
     fn evaluate_one(&mut self, name: &WorkloadName, at: Timestamp, effects: &mut Vec<Effect>) {
-        let fleet = Arc::clone(&self.fleet);
-        if let Some(workload) = fleet.workload(name) {
-            self.evaluate(name, workload, at, effects);
+        if let (Some(workload), Some(memory)) = (self.fleet.workload(name), self.memories.get_mut(name)) {
+            evaluate(name, workload, memory, at, effects);
         }
     }
+}
 
-    fn evaluate(
-        &mut self,
-        name: &WorkloadName,
-        workload: &Workload,
-        at: Timestamp,
-        effects: &mut Vec<Effect>,
-    ) {
-        let Some(memory) = self.memories.get_mut(name) else { return };
-        if memory.in_flight.as_ref().is_some_and(|a| at.since(a.at) > SETTLES_WITHIN) {
-            memory.in_flight = None;
-            effects.push(Effect::Look(name.clone()));
-        }
-        // The buffers of the last decision are used again: a quiet tick allocates little.
-        let buffers = memory.latest.take();
-        let (mut decision, recommended) = decide(name, workload, memory, at, buffers);
-        if let Some(count) = recommended {
-            memory.recommended(at, decision.from, count);
-            remember(name, workload, memory, &decision);
-        }
-        if let Some(finding) = inspect(workload, memory, &decision).first() {
-            effects.push(Effect::Notify(reject(&mut decision, finding)));
-        }
-        let tells_news = memory.last_recorded.as_ref().is_none_or(|last| {
-            decision.outcome == Outcome::Act
-                || at.since(last.at).max(last.at.since(at)) >= RECORD_EVERY
-                || !decision.same_story(last)
-        });
-        if tells_news {
-            memory.decisions += 1;
-            decision.id.number = memory.decisions;
-            memory.last_recorded = Some(decision.clone());
-            effects.push(Effect::Record(Box::new(decision.clone())));
-        }
-        memory.applied = None;
-        if decision.outcome == Outcome::Act {
-            // An overtaken action never showed: what was seen is what it had seen.
-            let saw = memory.in_flight.as_ref().map_or(decision.from, |overtaken| overtaken.saw);
-            let action = Action::inspected(ActionRecord {
-                decision: decision.id.clone(),
-                at,
-                saw,
-                to: decision.to,
-                valid_until: at.plus(VALID_FOR),
-            });
-            memory.in_flight = Some(action.record().clone());
-            effects.push(Effect::Act(action));
-        }
-        memory.latest = Some(decision);
+/// Looks one workload over and says what is to be done.
+fn evaluate(
+    name: &WorkloadName,
+    workload: &Workload,
+    memory: &mut Memory,
+    at: Timestamp,
+    effects: &mut Vec<Effect>,
+) {
+    memory.correct_clock(at, LONGEST_PAUSE);
+    if memory.in_flight.as_ref().is_some_and(|a| at.since(a.at) > SETTLES_WITHIN) {
+        memory.in_flight = None;
+        effects.push(Effect::Look(name.clone()));
     }
+    // The buffers of the last decision are used again: a quiet tick allocates little.
+    let buffers = memory.latest.take();
+    let (mut decision, recommended) = decide(name, workload, memory, at, buffers);
+    if let Some(count) = recommended {
+        memory.recommended(at, decision.from, count);
+        remember(name, workload, memory, &decision);
+    }
+    if let Some(finding) = inspect(workload, memory, &decision).first() {
+        effects.push(Effect::Notify(reject(&mut decision, finding)));
+    }
+    let tells_news = memory.last_recorded.as_ref().is_none_or(|last| {
+        decision.outcome == Outcome::Act
+            || at.since(last.at).max(last.at.since(at)) >= RECORD_EVERY
+            || !decision.same_story(last)
+    });
+    if tells_news {
+        memory.decisions += 1;
+        decision.id.number = memory.decisions;
+        memory.last_recorded = Some(decision.clone());
+        effects.push(Effect::Record(Box::new(decision.clone())));
+    }
+    memory.applied = None;
+    if decision.outcome == Outcome::Act {
+        // An overtaken action never showed: what was seen is what it had seen.
+        let saw = memory.in_flight.as_ref().map_or(decision.from, |overtaken| overtaken.saw);
+        let action = Action::inspected(ActionRecord {
+            decision: decision.id.clone(),
+            at,
+            saw,
+            to: decision.to,
+            valid_until: at.plus(VALID_FOR),
+        });
+        memory.in_flight = Some(action.record().clone());
+        effects.push(Effect::Act(action));
+    }
+    memory.latest = Some(decision);
 }
 
 /// Takes a faulty decision back and says so.
@@ -569,7 +562,8 @@ fn combine(cx: &Context<'_>, recommendations: &[Recommendation], draft: &mut Dra
         }
     }
     let single = recommendations.len() == 1;
-    if let Some((count, r)) = highest {
+    // The reason is made only where it is told: a quiet tick allocates nothing for it.
+    if let Some((count, r)) = highest.filter(|(count, _)| *count != draft.wanted()) {
         let why = if single { r.advice.why().clone() } else { Reason::HighestWant { strategy: r.label() } };
         draft.move_to(count, By::Strategies, why);
     }

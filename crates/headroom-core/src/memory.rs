@@ -89,6 +89,20 @@ fn windows(workload: &Workload, signal: &SignalName) -> Vec<Span> {
 }
 
 impl SignalMemory {
+    /// Takes in the signal's news: a value, or why there is none.
+    pub(crate) fn take_in(&mut self, news: Result<Sample, Absence>) {
+        match news {
+            Ok(sample) => {
+                for series in &mut self.series {
+                    series.push(sample.at, sample.value);
+                }
+                self.absence = None;
+                self.last = Some(sample);
+            }
+            Err(absence) => self.absence = Some(absence),
+        }
+    }
+
     /// The series that holds `window` in the finest buckets.
     pub(crate) fn series(&self, window: Span) -> Option<&Series> {
         self.series.iter().find(|series| series.window() >= window)
@@ -215,6 +229,24 @@ impl Memory {
         }
         self.highest.push(at, count);
         self.lowest.push(at, count);
+    }
+
+    /// Brings what seems to lie ahead back to the present: the clock was set back. Else a pause after a change
+    /// would last as long as the clock was wrong, and a lost action would be waited for as long.
+    pub(crate) fn correct_clock(&mut self, at: Timestamp, longest_pause: Span) {
+        for change in self.changes.iter_mut().rev().take_while(|c| c.at > at) {
+            change.at = at;
+        }
+        if let Some(action) = self.in_flight.as_mut().filter(|a| a.at > at) {
+            action.at = at;
+        }
+        let latest = at.plus(longest_pause);
+        if let Some(failure) = self.failure.as_mut().filter(|f| f.until > latest) {
+            failure.until = latest;
+        }
+        if let Some((said, _)) = self.waiting.as_mut().filter(|(said, _)| *said > at) {
+            *said = at;
+        }
     }
 
     /// Takes in a change that the target took.

@@ -19,6 +19,9 @@ const REMEMBERED: usize = 32;
 pub struct StartUps {
     took: VecDeque<Span>,
     newest: Option<Timestamp>,
+    /// The 90th percentile of `took`: every decision quotes it, and it changes only with a start.
+    #[serde(default)]
+    expected: Option<Span>,
 }
 
 impl StartUps {
@@ -36,7 +39,10 @@ impl StartUps {
             }
             self.took.push_back(ready_at.since(replica.started_at));
         }
-        self.newest = newest;
+        if newest != self.newest {
+            self.newest = newest;
+            self.expected = self.quantile(0.9);
+        }
     }
 
     /// How many starts are remembered.
@@ -64,7 +70,7 @@ impl StartUps {
     /// How long a start made now is taken to take: the 90th percentile of the remembered ones.
     #[must_use]
     pub fn expected(&self) -> Option<Span> {
-        self.quantile(0.9)
+        self.expected
     }
 }
 
