@@ -22,6 +22,7 @@ mod probe;
 mod report;
 pub mod rng;
 pub mod run;
+pub mod scenario;
 pub mod score;
 pub mod swarm;
 mod table;

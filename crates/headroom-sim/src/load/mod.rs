@@ -73,8 +73,7 @@ pub enum LoadError {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Load {
-    /// As measured.
-    #[serde(skip)]
+    /// As measured: the path of a file with rows of `timestamp,value`.
     Trace(TraceSource),
     /// Always the same.
     Constant(f64),
@@ -196,6 +195,21 @@ impl Load {
     #[must_use]
     pub fn trace_file(path: impl Into<std::path::PathBuf>) -> Self {
         Self::Trace(TraceSource::File(path.into()))
+    }
+
+    /// The same load with traces looked for relative to `folder`.
+    #[must_use]
+    pub fn relative_to(self, folder: &std::path::Path) -> Self {
+        match self {
+            Self::Trace(TraceSource::File(path)) => Self::Trace(TraceSource::File(folder.join(path))),
+            Self::Sum(parts) => Self::Sum(parts.into_iter().map(|p| p.relative_to(folder)).collect()),
+            Self::Scaled(s) => s.load.relative_to(folder).scaled(s.by),
+            Self::Shifted(s) => s.load.relative_to(folder).shifted(s.by),
+            Self::Noisy(n) => Self::Noisy(Box::new(Noisy { load: n.load.relative_to(folder), ..*n })),
+            other @ (Self::Trace(_) | Self::Constant(_) | Self::Wave(_) | Self::Ramp(_) | Self::Surge(_)) => {
+                other
+            }
+        }
     }
 
     /// `self` times `by`.

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use headroom_core::units::{Span, Timestamp};
+use serde::{Deserialize, Serialize};
 
 use super::LoadError;
 
@@ -23,8 +24,10 @@ const SPACING_FROM: usize = 1001;
 /// A plain number from here on is milliseconds (as seconds it would be after the year 5000).
 const MILLISECONDS_FROM: f64 = 1e11;
 
-/// Where a trace is read from. It is opened more than once: to check it, and to run it.
-#[derive(Clone, Debug, PartialEq)]
+/// Where a trace is read from. It is opened more than once: to check it, and to run it. In a file it is written as
+/// a path.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "PathBuf", into = "PathBuf")]
 pub enum TraceSource {
     /// A file.
     File(PathBuf),
@@ -35,6 +38,21 @@ pub enum TraceSource {
         /// The rows.
         text: Arc<str>,
     },
+}
+
+impl From<PathBuf> for TraceSource {
+    fn from(path: PathBuf) -> Self {
+        Self::File(path)
+    }
+}
+
+impl From<TraceSource> for PathBuf {
+    fn from(source: TraceSource) -> Self {
+        match source {
+            TraceSource::File(path) => path,
+            TraceSource::Text { name, .. } => name.into(),
+        }
+    }
 }
 
 impl TraceSource {
