@@ -2,6 +2,7 @@
 
 mod bench;
 mod generate;
+mod swarm;
 mod tidy;
 
 use clap::{Parser, Subcommand};
@@ -28,6 +29,8 @@ enum Task {
         #[arg(short, long, default_value = "text")]
         output: bench::Output,
     },
+    /// Fly random fleets with faults until the time is over; the first broken invariant ends it
+    Swarm(swarm::Options),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -35,5 +38,6 @@ fn main() -> anyhow::Result<()> {
         Task::Tidy => tidy::run(),
         Task::Generate => generate::run(),
         Task::Bench { what, output } => bench::run(what, output),
+        Task::Swarm(options) => swarm::run(&options),
     }
 }

@@ -1,7 +1,7 @@
 //! `cargo xtask swarm`: as many random fleets as fit into a time.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::bail;
@@ -10,8 +10,8 @@ use headroom_core::units::Span;
 use headroom_sim::swarm::{self, Size, Violation};
 
 /// How long, and from which seed.
-#[derive(Args)]
-pub struct Options {
+#[derive(Debug, Args)]
+pub(crate) struct Options {
     /// How long to go on, such as 10m.
     #[arg(long = "for", value_name = "SPAN", default_value = "1m")]
     lasts: Span,
@@ -27,10 +27,13 @@ pub struct Options {
 }
 
 /// Flies until the time is over.
-pub fn run(options: &Options) -> anyhow::Result<()> {
+pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     if let Some(seed) = options.seed {
         let report = swarm::run(seed)?;
-        println!("seed {seed}: {} inputs, {} actions, digest {:016x}", report.size.inputs, report.size.actions, report.digest);
+        println!(
+            "seed {seed}: {} inputs, {} actions, digest {:016x}",
+            report.size.inputs, report.size.actions, report.digest
+        );
         return Ok(());
     }
     let from = options.from.unwrap_or_else(|| {
@@ -56,7 +59,8 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
                         }
                         Err(violation) => {
                             stop.store(true, Ordering::Relaxed);
-                            *broken.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(violation);
+                            *broken.lock().unwrap_or_else(std::sync::PoisonError::into_inner) =
+                                Some(violation);
                         }
                     }
                 }

@@ -5,6 +5,7 @@ mod idle;
 mod reaction;
 mod rig;
 mod soak;
+mod simulate;
 mod tick;
 
 use anyhow::Result;
@@ -23,6 +24,8 @@ pub(crate) enum What {
     Idle,
     /// 200 000 requests while everything comes and goes
     Soak,
+    /// The simulator: 30 days at 1 s, and 1 000 workloads for a day at 10 s
+    Simulate,
 }
 
 /// How figures are printed.
@@ -42,5 +45,6 @@ pub(crate) fn run(what: What, output: Output) -> Result<()> {
         What::Balancer => balancer::run(output == Output::Json),
         What::Idle => idle::run(output),
         What::Soak => soak::run(output),
+        What::Simulate => simulate::run(output),
     }
 }

@@ -3,57 +3,96 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, Result, ensure};
 use headroom_core::fleet::{Fleet, FleetDocument};
 use headroom_core::units::Span;
-use headroom_sim::load::{Load, Noisy, Surge, Wave};
+use headroom_sim::load::{Load, TraceSource};
 use headroom_sim::{Loads, SimulateOptions};
+use serde::Serialize;
 
-/// Runs both and prints how long they took. The bounds are those the simulator promises.
-pub fn run() -> anyhow::Result<()> {
+use super::Output;
+
+/// How long one simulation took.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Figures {
+    what: &'static str,
+    /// What the simulator promises, in seconds.
+    promised_seconds: f64,
+    wall_seconds: f64,
+    /// Without the time in which the machine did other things.
+    processor_seconds: f64,
+    nanoseconds_a_step: f64,
+    changes: u64,
+    /// The most the process has held so far.
+    peak_memory_mib: u64,
+}
+
+/// Runs both and prints how long they took, beside what is promised.
+pub(crate) fn run(output: Output) -> Result<()> {
     if cfg!(debug_assertions) {
         eprintln!("built without optimisation; run `cargo run --release -p xtask -- bench simulate`");
     }
-    measure("30 days at 1 s, one workload", 1, Span::seconds(1), Span::days(30), 2.0)?;
-    measure("1 000 workloads, 1 day at 10 s", 1000, Span::seconds(10), Span::days(1), 30.0)
-}
-
-fn measure(what: &str, workloads: usize, step: Span, length: Span, promised: f64) -> anyhow::Result<()> {
-    let fleet = fleet(workloads)?;
-    let options = SimulateOptions { step, length: Some(length), ..SimulateOptions::default() };
-    let cpu = cpu_seconds()?;
-    let began = Instant::now();
-    let outcome = headroom_sim::run(&fleet, &Loads::from(load()), &options, &mut ())?;
-    let (wall, cpu) = (began.elapsed().as_secs_f64(), cpu_seconds()? - cpu);
-    let score = outcome.headroom().score;
-    ensure!(score.changes > 0, "nothing was scaled, so nothing was measured");
-    let steps = outcome.steps * workloads as u64;
-    println!(
-        "{what}: {wall:.2} s ({cpu:.2} s of processor time; promised: {promised} s), {:.0} ns a step, {} changes, \
-         peak memory {} MiB",
-        cpu * 1e9 / steps as f64,
-        score.changes,
-        peak_memory_mib()?
-    );
+    let all = [
+        measure("30 days at 1 s, one workload", 1, Span::seconds(1), 30, 2.0)?,
+        measure("1 000 workloads, 1 day at 10 s", 1000, Span::seconds(10), 1, 30.0)?,
+    ];
+    for f in &all {
+        match output {
+            Output::Json => println!("{}", serde_json::to_string(f)?),
+            Output::Text => println!(
+                "{}: {:.2} s ({:.2} s of processor time; promised: {} s), {:.0} ns a step, {} changes, peak \
+                 memory {} MiB",
+                f.what,
+                f.wall_seconds,
+                f.processor_seconds,
+                f.promised_seconds,
+                f.nanoseconds_a_step,
+                f.changes,
+                f.peak_memory_mib
+            ),
+        }
+    }
     Ok(())
 }
 
-/// A day with a wave, hourly surges and noise: the controller has something to decide all the time.
-fn load() -> Load {
-    let wave = Wave { low: 500.0, high: 2500.0, period: Span::days(1), peak_at: Span::hours(15) };
-    let surge = Surge {
-        add: 800.0,
-        at: Span::minutes(20),
-        rise: Span::seconds(10),
-        hold: Span::minutes(10),
-        fall: Span::minutes(2),
-        every: Some(Span::hours(5)),
-    };
-    let sum = Load::Sum(vec![Load::Wave(wave), Load::Surge(surge)]);
-    Load::Noisy(Box::new(Noisy { wander: 0.05, arrivals: false, load: sum }))
+fn measure(what: &'static str, workloads: usize, step: Span, days: u32, promised: f64) -> Result<Figures> {
+    let fleet = fleet(workloads)?;
+    let options = SimulateOptions { step, ..SimulateOptions::default() };
+    let before = cpu_seconds()?;
+    let began = Instant::now();
+    let outcome = headroom_sim::run(&fleet, &Loads::from(trace(days)), &options, &mut ())?;
+    let (wall_seconds, processor_seconds) = (began.elapsed().as_secs_f64(), cpu_seconds()? - before);
+    let changes = outcome.headroom().score.changes;
+    ensure!(changes > 0, "nothing was scaled, so nothing was measured");
+    Ok(Figures {
+        what,
+        promised_seconds: promised,
+        wall_seconds,
+        processor_seconds,
+        nanoseconds_a_step: processor_seconds * 1e9 / (outcome.steps * workloads as u64) as f64,
+        changes,
+        peak_memory_mib: peak_memory_mib()?,
+    })
 }
 
-fn fleet(workloads: usize) -> anyhow::Result<Arc<Fleet>> {
+/// A trace of one row a minute with a day's wave, surges and a ragged edge: the controller has something to decide
+/// all the time.
+fn trace(days: u32) -> Load {
+    let mut text = String::from("timestamp,value\n");
+    let mut ragged = 1_u32;
+    for minute in 0..days * 1440 {
+        ragged = ragged.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let noise = 0.9 + 0.2 * f64::from(ragged >> 16) / 65_536.0;
+        let hour = f64::from(minute % 1440) / 60.0;
+        let wave = 1500.0 - 1000.0 * ((hour - 3.0) / 24.0 * std::f64::consts::TAU).cos();
+        let surge = if minute % 300 < 10 { 800.0 } else { 0.0 };
+        text.push_str(&format!("{},{:.1}\n", u64::from(minute) * 60, (wave + surge) * noise));
+    }
+    Load::Trace(TraceSource::Text { name: "the benchmark's trace".to_owned(), text: text.into() })
+}
+
+fn fleet(workloads: usize) -> Result<Arc<Fleet>> {
     let one = serde_json::json!({
         "target": { "process": { "command": ["./web"] } },
         "balancer": { "listen": "127.0.0.1:0" },
@@ -72,7 +111,7 @@ fn fleet(workloads: usize) -> anyhow::Result<Arc<Fleet>> {
 }
 
 /// Processor time of this process so far. A machine that does other things stretches the wall clock, not this.
-fn cpu_seconds() -> anyhow::Result<f64> {
+fn cpu_seconds() -> Result<f64> {
     let stat = std::fs::read_to_string("/proc/self/stat").context("reading /proc/self/stat")?;
     let after_name = stat.rsplit_once(')').context("/proc/self/stat has no name")?.1;
     let field = |i: usize| after_name.split_whitespace().nth(i).and_then(|f| f.parse::<f64>().ok());
@@ -82,7 +121,7 @@ fn cpu_seconds() -> anyhow::Result<f64> {
 }
 
 /// The most memory this process has held.
-fn peak_memory_mib() -> anyhow::Result<u64> {
+fn peak_memory_mib() -> Result<u64> {
     let status = std::fs::read_to_string("/proc/self/status").context("reading /proc/self/status")?;
     let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).context("no VmHWM")?;
     let kib: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
