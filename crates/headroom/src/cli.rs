@@ -93,6 +93,14 @@ pub(crate) enum Command {
     Decide(Decide),
     /// Check a policy and report every mistake at once
     Check(Check),
+    /// Run a policy over a load in a modelled world, beside others and the optimum
+    Simulate(Box<Simulate>),
+    /// Run scenarios beside policies; made for CI
+    Test(Test),
+    /// Hold headroom against other autoscalers' test tables
+    Conformance(Conformance),
+    /// Forecast at the origins of a plan
+    Forecast(Forecast),
     /// Prove that the journal gives the recorded decisions byte for byte
     Replay,
     /// Take things out of the journal
@@ -270,4 +278,100 @@ pub(crate) enum JournalCommand {
 pub(crate) enum Export {
     /// The JSON schema of policy files
     Schema,
+}
+
+/// Arguments of `simulate`.
+#[derive(Debug, Args)]
+pub(crate) struct Simulate {
+    /// The policy.
+    #[arg(short, long, default_value = "fleet.yaml")]
+    pub file: PathBuf,
+    /// The load: CSV with the header `timestamp,value`.
+    #[arg(long, value_name = "FILE")]
+    pub trace: PathBuf,
+    /// Scale the load so that its peak needs so many replicas.
+    #[arg(long, value_name = "N")]
+    pub peak_replicas: Option<f64>,
+    /// Who else keeps the same world: static, hpa, keda, kpa, aws-target-tracking, aws-step, aws-predictive,
+    /// optimum.
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    pub against: Vec<headroom_sim::Contender>,
+    /// Write a report with charts and the decision log, one HTML file.
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+    /// Write what was asked for: `time_s,desired`.
+    #[arg(long, value_name = "FILE")]
+    pub decisions: Option<PathBuf>,
+    /// How long a replica takes to start. By default 30s (C6).
+    #[arg(long, value_name = "TIME")]
+    pub startup: Option<Span>,
+    /// What chance adds to the start-up time.
+    #[arg(long, value_name = "TIME")]
+    pub startup_spread: Option<Span>,
+    /// How long a new replica takes to carry its whole share.
+    #[arg(long, value_name = "TIME")]
+    pub warm_up: Option<Span>,
+    /// How long a replica taken away is still paid for. By default 30s.
+    #[arg(long, value_name = "TIME")]
+    pub drain: Option<Span>,
+    /// Requests a second one replica carries at the most. By default 100.
+    #[arg(long, value_name = "RATE")]
+    pub capacity: Option<f64>,
+    /// The share of the capacity that may be used, 0 to 1. By default 0.9.
+    #[arg(long, value_name = "SHARE")]
+    pub usable: Option<f64>,
+    /// How long a request is worked on. By default 50ms.
+    #[arg(long, value_name = "TIME")]
+    pub service_time: Option<Span>,
+    /// 95 % of the requests shall be answered within this. By default 500ms.
+    #[arg(long, value_name = "TIME")]
+    pub objective: Option<Span>,
+    /// Dollars an hour of a replica. By default 0.096.
+    #[arg(long, value_name = "DOLLARS")]
+    pub price: Option<f64>,
+    /// The length of a step.
+    #[arg(long, default_value = "1s", value_name = "TIME")]
+    pub step: Span,
+    /// How often the controller is fed; by default each step.
+    #[arg(long, value_name = "TIME")]
+    pub tick: Option<Span>,
+    /// The seed of everything that comes by chance.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// How long to simulate; by default to the end of the trace.
+    #[arg(long, value_name = "TIME")]
+    pub length: Option<Span>,
+    /// Which share of the run is history and not scored, 0 to 1.
+    #[arg(long, default_value_t = 0.0, value_name = "SHARE")]
+    pub unscored: f64,
+    /// Replicas at the beginning; by default enough for the first minute.
+    #[arg(long, value_name = "N")]
+    pub initial: Option<u32>,
+}
+
+/// Arguments of `test`.
+#[derive(Debug, Args)]
+pub(crate) struct Test {
+    /// Scenario files, or folders of them.
+    #[arg(required = true)]
+    pub paths: Vec<PathBuf>,
+}
+
+/// Arguments of `conformance`.
+#[derive(Debug, Args)]
+pub(crate) struct Conformance {
+    /// Files of cases.
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+}
+
+/// Arguments of `forecast`.
+#[derive(Debug, Args)]
+pub(crate) struct Forecast {
+    /// A plan of series and origins (JSON); the series lie beside it.
+    #[arg(long, value_name = "FILE")]
+    pub origins: PathBuf,
+    /// Where the forecasts go, as CSV; by default to stdout.
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
 }

@@ -4,8 +4,8 @@ mod balancer;
 mod idle;
 mod reaction;
 mod rig;
-mod soak;
 mod simulate;
+mod soak;
 mod tick;
 
 use anyhow::Result;

@@ -51,8 +51,9 @@ impl Signals {
     pub(super) fn read(&mut self, figures: &Figures) -> Vec<Measured> {
         let traffic = &figures.service_traffic;
         let counts = &traffic.interval;
-        // The balancer counts requests as they end; what arrived is that and what is more under way than before.
-        let under_way = u64::from(traffic.in_flight) + u64::from(figures.held);
+        // The balancer counts requests as they end; what arrived is that and what is more under way than before,
+        // held ones included.
+        let under_way = u64::from(traffic.in_flight);
         let arrived = (counts.requests + under_way).saturating_sub(self.under_way);
         self.under_way = under_way;
         if self.recent.len() == KEPT {
@@ -79,7 +80,7 @@ impl Signals {
     fn value(&self, kind: BalancerSignal, window: Span, figures: &Figures) -> Result<f64, Absence> {
         let traffic = &figures.service_traffic;
         match kind {
-            BalancerSignal::InFlight => Ok(f64::from(traffic.in_flight.saturating_add(figures.held))),
+            BalancerSignal::InFlight => Ok(f64::from(traffic.in_flight)),
             BalancerSignal::Connections => Ok(f64::from(traffic.connections)),
             BalancerSignal::RequestsPerSecond => {
                 let (requests, micros) =

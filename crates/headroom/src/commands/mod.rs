@@ -2,17 +2,21 @@
 
 mod apply;
 mod check;
+mod conformance;
 mod decide;
 mod demo;
 mod explain;
 mod export;
+mod forecast;
 mod freeze;
 mod history;
 mod journal;
 mod plan;
 mod push;
 mod run;
+mod simulate;
 mod status;
+mod test;
 
 use anyhow::{Context, Result};
 
@@ -32,6 +36,10 @@ pub(crate) fn run(cli: Cli) -> Result<Exit> {
         }
         Command::Check(args) => return check::run(args, printer),
         Command::Decide(args) => return decide::run(args, printer),
+        Command::Simulate(args) => return simulate::run(args, printer),
+        Command::Test(args) => return test::run(args, printer),
+        Command::Conformance(args) => return conformance::run(args, printer),
+        Command::Forecast(args) => return forecast::run(args),
         Command::Export(what) => return export::run(*what),
         Command::Completions { shell } => return export::completions(*shell),
         Command::Man { folder } => return export::man(folder),
@@ -57,6 +65,10 @@ pub(crate) fn run(cli: Cli) -> Result<Exit> {
             | Command::Check(_)
             | Command::Decide(_)
             | Command::Export(_)
+            | Command::Simulate(_)
+            | Command::Test(_)
+            | Command::Conformance(_)
+            | Command::Forecast(_)
             | Command::Completions { .. }
             | Command::Man { .. } => unreachable!("answered above"),
         }
