@@ -1,0 +1,416 @@
+//! The API over real connections, with the real engine and journal behind it.
+
+mod support;
+
+use headroom_api::{ApiError, ApiOptions, Token, openapi_document, serve};
+use headroom_core::units::Span;
+use hyper::{Method, StatusCode};
+use serde_json::{Value, json};
+use support::Shop;
+use support::http::Ask;
+
+/// A shop with a short past, for tests that need no story.
+async fn shop() -> Shop {
+    Shop::open("127.0.0.1:0", Span::minutes(2)).await
+}
+
+/// Whether `value` is what `schema` says; the place and what is wrong if not. Knows the keywords that the document
+/// uses, not all that exist.
+fn check(value: &Value, schema: &Value, document: &Value, place: &str) -> Result<(), String> {
+    let wrong = |what: String| Err(format!("{place}: {what}"));
+    let Some(schema) = schema.as_object() else { return Ok(()) };
+    if let Some(target) = schema.get("$ref").and_then(Value::as_str) {
+        let target = target.strip_prefix('#').and_then(|p| document.pointer(p));
+        check(value, target.expect("references lead somewhere"), document, place)?;
+    }
+    for keyword in ["oneOf", "anyOf"] {
+        if let Some(ways) = schema.get(keyword).and_then(Value::as_array) {
+            let failures: Vec<_> =
+                ways.iter().filter_map(|way| check(value, way, document, place).err()).collect();
+            if failures.len() == ways.len() {
+                return wrong(format!("fits none of {keyword}: {failures:?}"));
+            }
+        }
+    }
+    if let Some(kind) = schema.get("type") {
+        let kinds = kind.as_array().cloned().unwrap_or_else(|| vec![kind.clone()]);
+        let fits = kinds.iter().any(|kind| match kind.as_str().unwrap_or_default() {
+            "object" => value.is_object(),
+            "array" => value.is_array(),
+            "string" => value.is_string(),
+            "boolean" => value.is_boolean(),
+            "integer" => value.is_u64() || value.is_i64(),
+            "number" => value.is_number(),
+            "null" => value.is_null(),
+            other => panic!("a type called {other}"),
+        });
+        if !fits {
+            return wrong(format!("{value} is not of type {kind}"));
+        }
+    }
+    if let Some(known) = schema.get("enum").and_then(Value::as_array)
+        && !known.contains(value)
+    {
+        return wrong(format!("{value} is none of {known:?}"));
+    }
+    if schema.get("const").is_some_and(|only| only != value) {
+        return wrong(format!("{value} is not {}", schema["const"]));
+    }
+    if let Some(object) = value.as_object() {
+        for name in schema.get("required").and_then(Value::as_array).into_iter().flatten() {
+            if !object.contains_key(name.as_str().unwrap_or_default()) {
+                return wrong(format!("has no {name}"));
+            }
+        }
+        let properties = schema.get("properties");
+        for (name, field) in object {
+            let known = properties.and_then(|p| p.get(name));
+            let other = schema.get("additionalProperties");
+            match (known, other) {
+                (Some(known), _) => check(field, known, document, &format!("{place}.{name}"))?,
+                (None, Some(Value::Bool(false))) => return wrong(format!("has an undescribed {name}")),
+                (None, Some(other)) => check(field, other, document, &format!("{place}.{name}"))?,
+                (None, None) => {}
+            }
+        }
+    }
+    if let (Some(items), Some(item)) = (value.as_array(), schema.get("items")) {
+        for (index, one) in items.iter().enumerate() {
+            check(one, item, document, &format!("{place}[{index}]"))?;
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_answer_is_what_the_openapi_document_says() {
+    let shop = shop().await;
+    let document = openapi_document();
+    let served = Ask::get(shop.address, "/openapi.json").send().await;
+    assert_eq!(served.json(), document);
+    let decisions =
+        Ask::get(shop.address, "/api/v1/workloads/web/decisions?changes=true").send().await.json();
+    let id = decisions["decisions"][0]["decision"]["id"].as_str().unwrap().to_owned();
+    let mut seen = 0;
+    for (template, path) in document["paths"].as_object().unwrap() {
+        let Some(operation) = path.get("get") else { continue };
+        let asked = template.replace("{workload}", "web").replace("{decision}", &id);
+        if asked.ends_with("/events") {
+            continue;
+        }
+        let answer = Ask::get(shop.address, &asked).send().await;
+        assert_eq!(answer.status, StatusCode::OK, "{asked}");
+        let content = &operation["responses"]["200"]["content"];
+        if let Some(json) = content.get("application/json") {
+            check(&answer.json(), &json["schema"], &document, &asked).unwrap();
+            seen += 1;
+        }
+    }
+    assert!(seen >= 9, "{seen} answers were checked");
+    // A problem has a shape too.
+    let problem = Ask::get(shop.address, "/api/v1/workloads/nobody").send().await;
+    let schema = &document["components"]["responses"]["Problem"]["content"]["application/json"]["schema"];
+    check(&problem.json(), schema, &document, "problem").unwrap();
+    // And the check can fail.
+    assert!(check(&json!({ "error": {} }), schema, &document, "problem").is_err());
+    shop.close().await;
+}
+
+/// C5: why something or nothing was done, step by step, in the reader's language.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_decision_is_explained_in_both_languages_and_tells_what_came_of_it() {
+    let shop = shop().await;
+    let list = Ask::get(shop.address, "/api/v1/workloads/web/decisions?changes=true&limit=1&lang=en")
+        .send()
+        .await
+        .json();
+    let first = &list["decisions"][0];
+    let id = first["decision"]["id"].as_str().unwrap();
+    assert!(first["explanation"]["headline"].as_str().unwrap().contains("a replica"), "{first}");
+    let one = Ask::get(shop.address, &format!("/api/v1/decisions/{id}?lang=ko")).send().await.json();
+    assert!(one["explanation"]["headline"].as_str().unwrap().contains("레플리카당"), "{one}");
+    let chain = one["explanation"]["chain"].as_array().unwrap();
+    assert!(
+        chain.iter().any(|link| link["kind"] == "wants") && chain.iter().any(|link| link["kind"] == "moved")
+    );
+    assert_eq!(one["action"]["action"]["decision"], id);
+    assert_eq!(one["action"]["end"]["outcome"], "done");
+    // Why nothing happens, and until when.
+    let frozen = Ask::get(shop.address, "/api/v1/workloads/search").send().await.json();
+    assert!(frozen["explanation"].is_object() && frozen["freeze"]["by"] == "mina", "{frozen}");
+    // Pages follow on one another without a gap or an overlap.
+    let next = list["next"].as_str().unwrap();
+    let older = format!("/api/v1/workloads/web/decisions?changes=true&limit=1&before={next}");
+    let older = Ask::get(shop.address, &older).send().await.json();
+    assert_ne!(older["decisions"][0]["decision"]["id"], id);
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_needs_the_token_and_strangers_are_refused() {
+    let shop = shop().await;
+    let (at, token) = (shop.address, shop.token.reveal().to_owned());
+    let body = json!({ "for": "1h", "why": "load test" });
+    let freeze = || Ask::post(at, "/api/v1/workloads/web/freeze?by=test", &body);
+    let own = format!("http://{at}");
+    for (ask, status, code) in [
+        (freeze(), StatusCode::UNAUTHORIZED, "token-missing"),
+        (freeze().token(""), StatusCode::UNAUTHORIZED, "token-wrong"),
+        (freeze().token(&token[1..]), StatusCode::UNAUTHORIZED, "token-wrong"),
+        (freeze().token(&"0".repeat(64)), StatusCode::UNAUTHORIZED, "token-wrong"),
+        (
+            freeze().header("authorization", &format!("Basic {token}")),
+            StatusCode::UNAUTHORIZED,
+            "token-missing",
+        ),
+        (
+            freeze().token(&token).header("origin", "https://evil.example"),
+            StatusCode::FORBIDDEN,
+            "other-origin",
+        ),
+        (freeze().token(&token).header("origin", "null"), StatusCode::FORBIDDEN, "other-origin"),
+        (freeze().token(&token).header("host", "evil.example"), StatusCode::FORBIDDEN, "other-host"),
+        (
+            Ask::get(at, "/api/v1/overview").header("host", "evil.example"),
+            StatusCode::FORBIDDEN,
+            "other-host",
+        ),
+        (
+            Ask::get(at, "/").header("host", &format!("rebound.example:{}", at.port())),
+            StatusCode::FORBIDDEN,
+            "other-host",
+        ),
+        (
+            Ask::get(at, "/api/v1/overview").header("origin", "http://localhost:3000"),
+            StatusCode::FORBIDDEN,
+            "other-origin",
+        ),
+        (Ask::post(at, "/api/v1/plan", &json!({})), StatusCode::UNAUTHORIZED, "token-missing"),
+    ] {
+        let answer = ask.send().await;
+        assert_eq!((answer.status, answer.code().as_str()), (status, code), "{answer:?}");
+        assert!(!String::from_utf8_lossy(&answer.body).contains(&token), "the token is in an answer");
+        assert!(answer.headers.contains_key("content-security-policy"));
+    }
+    let view = Ask::get(at, "/api/v1/workloads/web").send().await.json();
+    assert!(view["freeze"].is_null(), "nothing came of all that");
+    // A probe is asked under any name, and a browser's own page may do what it likes.
+    assert_eq!(Ask::get(at, "/healthz").header("host", "10.0.0.7").send().await.status, StatusCode::OK);
+    let done = freeze().token(&token).header("origin", &own).send().await;
+    assert_eq!(done.status, StatusCode::OK, "{done:?}");
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_freeze_holds_until_it_is_thawed() {
+    let shop = shop().await;
+    let (at, token) = (shop.address, shop.token.reveal().to_owned());
+    let post = |path: &str, body: Value| Ask::post(at, path, &body).token(&token);
+    let frozen = post("/api/v1/workloads/web/freeze?by=jun", json!({ "why": "release" })).send().await.json();
+    assert_eq!((frozen["by"].as_str(), frozen["until"].is_null()), (Some("jun"), true));
+    let view = Ask::get(at, "/api/v1/workloads/web").send().await.json();
+    assert_eq!(view["freeze"]["why"], "release");
+    let thawed = Ask::new(Method::POST, at, "/api/v1/workloads/web/thaw").token(&token).send().await;
+    assert_eq!(thawed.status, StatusCode::NO_CONTENT);
+    assert!(Ask::get(at, "/api/v1/workloads/web").send().await.json()["freeze"].is_null());
+    for (path, body, status) in [
+        ("/api/v1/workloads/nobody/freeze", json!({ "why": "x" }), StatusCode::NOT_FOUND),
+        ("/api/v1/workloads/web/freeze", json!({ "why": "" }), StatusCode::UNPROCESSABLE_ENTITY),
+        (
+            "/api/v1/workloads/web/freeze",
+            json!({ "why": "x", "for": "0s" }),
+            StatusCode::UNPROCESSABLE_ENTITY,
+        ),
+        (
+            "/api/v1/workloads/web/freeze",
+            json!({ "why": "x", "for": "400d" }),
+            StatusCode::UNPROCESSABLE_ENTITY,
+        ),
+        (
+            "/api/v1/workloads/web/freeze",
+            json!({ "why": "x", "until": "noon" }),
+            StatusCode::UNPROCESSABLE_ENTITY,
+        ),
+        ("/api/v1/workloads/web/freeze", json!({ "why": "x".repeat(201) }), StatusCode::UNPROCESSABLE_ENTITY),
+        ("/api/v1/workloads/web/freeze?by=%0a", json!({ "why": "x" }), StatusCode::UNPROCESSABLE_ENTITY),
+    ] {
+        let answer = post(path, body.clone()).send().await;
+        assert_eq!(answer.status, status, "{path} {body}: {answer:?}");
+    }
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_is_applied_exactly_or_refused() {
+    let shop = shop().await;
+    let (at, token) = (shop.address, shop.token.reveal().to_owned());
+    let answer = Ask::get(at, "/api/v1/plan?lang=ko").send().await.json();
+    assert_eq!(answer["plan"]["workloads"].as_array().unwrap().len(), 5);
+    assert!(answer["explanations"]["web"]["headline"].is_string());
+    let mut plan = answer["plan"].clone();
+    for entry in plan["workloads"].as_array_mut().unwrap() {
+        entry["saw"] = json!(entry["saw"].as_u64().unwrap() + 1);
+    }
+    let refused = Ask::post(at, "/api/v1/apply?by=test", &plan).token(&token).send().await;
+    assert_eq!(
+        (refused.status, refused.code().as_str()),
+        (StatusCode::CONFLICT, "plan-refused"),
+        "{refused:?}"
+    );
+    // Another policy is planned with, not put in force; its mistakes are told all at once.
+    let mut policy = Ask::get(at, "/api/v1/policy").token(&token).send().await.json();
+    policy["spec"]["workloads"]["web"]["replicas"] = json!({ "min": 19, "max": 20 });
+    let planned = Ask::post(at, "/api/v1/plan", &policy).token(&token).send().await.json();
+    let web =
+        planned["plan"]["workloads"].as_array().unwrap().iter().find(|e| e["workload"] == "web").unwrap();
+    assert_eq!(web["to"], 19, "{web}");
+    assert_eq!(
+        Ask::get(at, "/api/v1/policy").send().await.json()["spec"]["workloads"]["web"]["replicas"]["min"],
+        2
+    );
+    policy["spec"]["workloads"]["web"]["replicas"] = json!({ "min": 30, "max": 20 });
+    policy["spec"]["workloads"]["web"]["strategies"] = json!([]);
+    let wrong = Ask::post(at, "/api/v1/plan", &policy).token(&token).send().await;
+    assert_eq!(wrong.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(wrong.json()["error"]["problems"].as_array().unwrap().len() >= 2, "{wrong:?}");
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pushed_value_arrives_and_nonsense_does_not() {
+    let shop = shop().await;
+    let (at, token) = (shop.address, shop.token.reveal().to_owned());
+    let push = |path: &str, body: &Value| Ask::post(at, path, body).token(&token);
+    let queue = "/api/v1/workloads/thumbnails/signals/queue";
+    let taken = push(queue, &json!({ "value": 41.5 })).send().await;
+    assert_eq!(taken.status, StatusCode::ACCEPTED, "{taken:?}");
+    for (path, body, code) in [
+        (queue, json!({ "value": -1 }), "bad-body"),
+        (queue, json!({ "value": "many" }), "bad-body"),
+        (queue, json!({}), "bad-body"),
+        (queue, json!({ "value": 1, "when": "now" }), "bad-body"),
+        (queue, json!({ "value": 1, "at": "2999-01-01T00:00:00Z" }), "from-the-future"),
+        ("/api/v1/workloads/web/signals/rps", json!({ "value": 1 }), "no-such-signal"),
+        ("/api/v1/workloads/web/signals/none", json!({ "value": 1 }), "no-such-signal"),
+        ("/api/v1/workloads/none/signals/queue", json!({ "value": 1 }), "no-such-workload"),
+    ] {
+        assert_eq!(push(path, &body).send().await.code(), code, "{path} {body}");
+    }
+    // The story sends 45 ± 21 to this queue; only the pushed value is a half.
+    let series = "/api/v1/workloads/thumbnails/series?name=queue&since=1m";
+    let arrived = async {
+        loop {
+            let answer = Ask::get(at, series).send().await.json();
+            let columns = &answer["series"][0];
+            let values =
+                ["min", "max", "last", "mean"].map(|c| columns[c].as_array().unwrap().clone()).concat();
+            if values.iter().any(|v| v.as_f64() == Some(41.5)) {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), arrived).await.expect("the value arrives");
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_can_not_be_understood_is_told() {
+    let shop = shop().await;
+    let (at, token) = (shop.address, shop.token.reveal().to_owned());
+    let freeze = "/api/v1/workloads/web/freeze";
+    for (ask, status, code) in [
+        (Ask::get(at, "/api/v1/overview?langue=fr"), 422, "bad-parameter"),
+        (Ask::get(at, "/api/v1/overview?lang=fr"), 422, "bad-parameter"),
+        (Ask::get(at, "/api/v1/decisions?limit=0"), 422, "bad-parameter"),
+        (Ask::get(at, "/api/v1/decisions?since=tomorrow"), 422, "bad-parameter"),
+        (Ask::get(at, "/api/v1/decisions?before=x"), 422, "bad-parameter"),
+        (Ask::get(at, "/api/v1/workloads/web/series?since=1h&until=2h"), 422, "bad-parameter"),
+        (Ask::get(at, "/api/v1/workloads/web/series?points=601"), 422, "bad-parameter"),
+        (Ask::get(at, "/api/v1/workloads/WEB/series"), 404, "no-such-workload"),
+        (Ask::get(at, "/api/v1/workloads/..%2fetc"), 404, "no-such-workload"),
+        (Ask::get(at, "/api/v1/workloads/nobody/decisions"), 404, "no-such-workload"),
+        (Ask::get(at, "/api/v1/decisions/web"), 404, "no-such-decision"),
+        (Ask::get(at, "/api/v1/decisions/web-999999"), 404, "no-such-decision"),
+        (Ask::get(at, "/api/v2/overview"), 404, "no-such-route"),
+        (Ask::get(at, "/assets/x/../../Cargo.toml"), 404, "no-such-file"),
+        (Ask::new(Method::DELETE, at, "/api/v1/overview").token(&token), 405, "method-not-allowed"),
+        (
+            Ask::post(at, freeze, &json!({})).token(&token).header("content-type", "text/plain"),
+            415,
+            "not-json",
+        ),
+        (Ask::post(at, freeze, &json!({})).token(&token).raw("{"), 422, "bad-body"),
+        (Ask::post(at, freeze, &json!({})).token(&token).raw(vec![b' '; 9 << 20]), 413, "body-too-large"),
+    ] {
+        let answer = ask.send().await;
+        assert_eq!((answer.status.as_u16(), answer.code().as_str()), (status, code), "{answer:?}");
+    }
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_policy_hides_the_environment_from_whoever_lacks_the_token() {
+    let shop = shop().await;
+    let open = Ask::get(shop.address, "/api/v1/policy").send().await;
+    assert!(!String::from_utf8_lossy(&open.body).contains("hunter2"));
+    let place = "/spec/workloads/web/target/process/env/DATABASE_PASSWORD";
+    assert_eq!(open.json().pointer(place), Some(&json!("***")));
+    let shown = Ask::get(shop.address, "/api/v1/policy").token(shop.token.reveal()).send().await;
+    assert_eq!(shown.json().pointer(place), Some(&json!("hunter2")));
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_tell_the_overview_and_end_with_the_server() {
+    let shop = shop().await;
+    let (at, token) = (shop.address, shop.token.reveal().to_owned());
+    let listening = tokio::spawn(Ask::get(at, "/api/v1/events?lang=ko").send());
+    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+    let frozen = Ask::post(at, "/api/v1/workloads/emails/freeze", &json!({ "why": "audit" }))
+        .token(&token)
+        .send()
+        .await;
+    assert_eq!(frozen.status, StatusCode::OK);
+    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+    // An open stream does not keep the server from stopping.
+    shop.close().await;
+    let heard = listening.await.unwrap();
+    assert_eq!(heard.headers["content-type"], "text/event-stream");
+    let text = String::from_utf8_lossy(&heard.body).into_owned();
+    assert!(text.matches("event: overview").count() >= 2, "{text}");
+    assert!(text.contains("event: changed\ndata: \"emails\""), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_is_kept_by_browsers_and_asked_for_anew_after_an_update() {
+    let shop = shop().await;
+    let index = Ask::get(shop.address, "/").send().await;
+    let text = String::from_utf8_lossy(&index.body).into_owned();
+    let script = text.split('"').find(|part| part.ends_with("/js/app.js")).unwrap();
+    let asset = Ask::get(shop.address, script).send().await;
+    assert_eq!(asset.status, StatusCode::OK);
+    assert!(asset.headers["cache-control"].to_str().unwrap().contains("immutable"));
+    assert!(asset.headers["content-type"].to_str().unwrap().starts_with("text/javascript"));
+    let known = asset.headers["etag"].to_str().unwrap();
+    let again = Ask::get(shop.address, script).header("if-none-match", known).send().await;
+    assert_eq!(again.status, StatusCode::NOT_MODIFIED);
+    let old = Ask::get(shop.address, "/assets/000000000000/js/app.js").send().await;
+    assert_eq!((old.status, old.headers["cache-control"].to_str().unwrap()), (StatusCode::OK, "no-cache"));
+    assert_eq!(index.headers["cache-control"], "no-cache");
+    shop.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_taken_port_is_told_with_its_holder_and_a_free_one() {
+    let shop = shop().await;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let bind = taken.local_addr().unwrap();
+    let options = ApiOptions { bind, ..ApiOptions::new(Token::random().unwrap()) };
+    let refused = serve(shop.engine(), options, std::future::pending()).await.unwrap_err();
+    let ApiError::Taken { port, by, another } = &refused else { panic!("{refused}") };
+    assert_eq!(*port, bind.port());
+    assert!(by.contains(&format!("(pid {})", std::process::id())), "{by}");
+    assert_ne!(another.port(), bind.port());
+    shop.close().await;
+}

@@ -1,0 +1,89 @@
+//! A client of a few lines: one request, one connection.
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use hyper::{HeaderMap, Method, Request, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use std::net::SocketAddr;
+
+/// What came back.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Answer {
+    /// The body as JSON; null where there is none.
+    pub(crate) fn json(&self) -> Value {
+        if self.body.is_empty() {
+            return Value::Null;
+        }
+        serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e}: {:?}", self.body))
+    }
+
+    /// The stable code of a problem.
+    pub(crate) fn code(&self) -> String {
+        self.json()["error"]["code"].as_str().unwrap_or_default().to_owned()
+    }
+}
+
+/// A request to be sent.
+pub(crate) struct Ask {
+    to: SocketAddr,
+    request: hyper::http::request::Builder,
+    body: Bytes,
+}
+
+impl Ask {
+    pub(crate) fn new(method: Method, to: SocketAddr, path: &str) -> Self {
+        let request = Request::builder().method(method).uri(path).header(HOST, to.to_string());
+        Self { to, request, body: Bytes::new() }
+    }
+
+    pub(crate) fn get(to: SocketAddr, path: &str) -> Self {
+        Self::new(Method::GET, to, path)
+    }
+
+    pub(crate) fn post(to: SocketAddr, path: &str, body: &Value) -> Self {
+        let mut ask = Self::new(Method::POST, to, path).header(CONTENT_TYPE.as_str(), "application/json");
+        ask.body = body.to_string().into();
+        ask
+    }
+
+    /// Sets a header; a `Host` of one's own comes in place of the right one.
+    pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
+        if let Some(headers) = self.request.headers_mut() {
+            headers.insert(
+                hyper::header::HeaderName::from_bytes(name.as_bytes()).expect("a name"),
+                value.parse().expect("a value"),
+            );
+        }
+        self
+    }
+
+    pub(crate) fn token(self, token: &str) -> Self {
+        self.header(AUTHORIZATION.as_str(), &format!("Bearer {token}"))
+    }
+
+    pub(crate) fn raw(mut self, body: impl Into<Bytes>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    pub(crate) async fn send(self) -> Answer {
+        let stream = tokio::net::TcpStream::connect(self.to).await.expect("connects");
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("shakes hands");
+        let connection = tokio::spawn(connection);
+        let request = self.request.body(Full::new(self.body)).expect("a request");
+        let response = sender.send_request(request).await.expect("an answer");
+        let (head, body) = response.into_parts();
+        let body = body.collect().await.expect("a whole body").to_bytes();
+        connection.abort();
+        Answer { status: head.status, headers: head.headers, body }
+    }
+}

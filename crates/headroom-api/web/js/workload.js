@@ -1,0 +1,416 @@
+// One workload: its charts, its decisions in time, each of which unfolds.
+import { read, readExplained, Refused } from "./api.js";
+import { Chart, Crosshair, grid } from "./chart.js";
+import { chain, signalChip, until, verdict } from "./decision.js";
+import { freezeDialog, thaw } from "./dialogs.js";
+import { h, icon, put } from "./dom.js";
+import { mainSignal, signalShape, status } from "./fleet.js";
+import { amount, clock, dollars, headline, length, parseQuantity, parseSpan, price, sentence, time } from "./format.js";
+import { t } from "./i18n.js";
+import { badge, pips, reasonOf } from "./overview.js";
+
+/** The ranges, in milliseconds, as the keys 1 to 7 choose them. */
+export const RANGES = [["5m", 300e3], ["15m", 900e3], ["1h", 3600e3], ["6h", 21600e3], ["24h", 86400e3], ["7d", 604800e3], ["30d", 2592000e3]];
+const KEPT_RANGE = "headroom.range";
+/** Decisions read at once. */
+const PAGE = 50;
+/** Marks of decisions nearer than so many pixels become one. */
+const MARK_ROOM = 32;
+/** Colours of signals beyond the main one, in turn. */
+const TONES = ["latency", "second", "third", "fourth"];
+const COUNTS = ["replicas.ready", "replicas.starting", "replicas.draining", "replicas.wanted"];
+
+export class WorkloadPage {
+  /** `decision` is the id of one to unfold, or null. */
+  constructor(app, name, decision) {
+    this.app = app;
+    this.name = name;
+    this.open = decision;
+    this.stopped = new AbortController();
+    this.crosshair = new Crosshair();
+    this.charts = [];
+    this.decisions = [];
+    this.next = null;
+    this.onlyChanges = true;
+    const kept = localStorage.getItem(KEPT_RANGE);
+    this.range = RANGES.find(([key]) => key === kept) ?? RANGES[2];
+    this.head = h("section", { class: "workload-head" });
+    this.nowBox = h("section", { class: "now panel", "aria-live": "polite" });
+    this.ranges = h("div", { class: "segments", role: "radiogroup", "aria-label": t("range") });
+    this.lane = h("div", { class: "lane", role: "group", "aria-label": t("decisionsLane") });
+    this.chartBox = h("div", { class: "charts panel" }, h("div", { class: "chart-skeleton" }), h("div", { class: "chart-skeleton" }));
+    this.tabs = h("div", { class: "segments small", role: "radiogroup", "aria-label": t("decisions") });
+    this.linked = h("div", { class: "linked" });
+    this.list = h("ol", { class: "timeline" }, Array.from({ length: 6 }, () => h("li", { class: "skeleton" })));
+    this.more = h("button", { class: "quiet wide", hidden: true, onclick: () => this.#readDecisions(true) }, t("older"));
+    this.element = h("div", { class: "page workload" },
+      this.head,
+      this.nowBox,
+      h("div", { class: "columns" },
+        h("div", { class: "main-column" },
+          h("div", { class: "toolbar" }, this.ranges),
+          this.chartBox),
+        h("aside", { class: "side panel timeline-panel" },
+          h("header", { class: "panel-head" }, h("h2", {}, t("decisions")), this.tabs),
+          this.linked, this.list, this.more)));
+    this.#showRanges();
+    this.#showTabs();
+    this.update();
+    this.#start();
+  }
+
+  destroy() {
+    this.stopped.abort();
+    clearTimeout(this.again);
+    clearTimeout(this.soon);
+    for (const chart of this.charts) chart.destroy();
+  }
+
+  async #start() {
+    await Promise.all([this.#readSeries(), this.#readDecisions(false)]);
+    if (this.open) await this.#reveal(this.open);
+  }
+
+  get view() {
+    return this.app.overview?.workloads.find((one) => one.name === this.name);
+  }
+
+  get settings() {
+    return this.app.policy?.spec.workloads[this.name];
+  }
+
+  heard(name, data) {
+    if (name === "fleet") {
+      this.#dropCharts();
+      this.#readSeries();
+    }
+    if (name === "missed" || name === "fleet" || (name === "decision" && data.decision.id.replace(/-\d+$/, "") === this.name)) {
+      clearTimeout(this.soon);
+      this.soon = setTimeout(() => this.#readNew(), 700);
+    }
+  }
+
+  // The head: what is, why, until when.
+
+  update() {
+    const view = this.view;
+    if (!view) return;
+    const state = status(view);
+    const seen = view.status;
+    const cost = view.price && seen ? price(view.price) * (seen.ready + seen.starting + seen.draining) : null;
+    const said = view.explanation;
+    const print = JSON.stringify([state, seen && [seen.wanted, seen.ready, seen.starting, seen.draining, seen.failed, seen.troubles], said?.headline, said?.until, view.freeze, view.latest?.id, view.startUp]);
+    if (print !== this.print) {
+      this.print = print;
+      const start = view.startUp;
+      put(this.head,
+        h("div", { class: "title-line" },
+          h("a", { class: "crumb", href: "#/", "aria-label": t("backToOverview") }, icon("back")),
+          h("h1", {}, this.name), badge(state),
+          view.tier && h("span", { class: "tag" }, view.tier),
+          view.listen && h("span", { class: "tag mono" }, view.listen),
+          h("span", { class: "spring" }),
+          view.freeze
+            ? h("button", { class: "button", id: "thaw", onclick: () => thaw(this.app, this.name) }, icon("freeze"), t("thaw"))
+            : h("button", { class: "button", id: "freeze", onclick: () => freezeDialog(this.app, this.name) }, icon("freeze"), t("freeze"))),
+        h("dl", { class: "facts" },
+          fact(t("replicas"), h("span", { class: "big" }, h("b", {}, seen ? seen.ready : "–"), h("span", {}, ` / ${seen ? seen.wanted : "–"}`)), seen && seen.starting + seen.draining + seen.failed > 0 ? counts(seen) : t("rangeOf", view.range), pips(view)),
+          fact(t("running"), cost === null ? "–" : t("perHour", { cost: dollars(cost) }), view.price ? t("price", { price: t("perHour", { cost: dollars(price(view.price)) }) }) : t("costUnknown")),
+          fact(t("startup"), start.p90 ? length(parseSpan(start.p90)) : "–", start.p90 ? t("startupHint", { n: start.seen }) : t("startupNone"))),
+        view.freeze && h("p", { class: "callout frozen" }, icon("freeze"), h("span", {}, t("frozenBy", view.freeze), " · ", view.freeze.until ? until(view.freeze.until) : t("forEver"))),
+        (seen?.troubles ?? []).map((trouble) => h("p", { class: "callout bad" }, icon("warn"), h("span", {}, trouble.message))));
+    }
+    const at = view.latest ? Date.parse(view.latest.at) : Date.now();
+    const nowPrint = JSON.stringify([said?.headline, said?.until, view.latest?.id, view.signals]);
+    if (nowPrint !== this.nowPrint) {
+      this.nowPrint = nowPrint;
+      put(this.nowBox,
+        h("div", { class: "now-text" },
+          h("h2", { class: "eyebrow" }, t("now")),
+          h("p", { class: "headline" }, said ? headline(said.headline, at) : t("status_unknown")),
+          said?.until && h("p", { class: "muted" }, until(said.until, said.headline.includes(" UTC"))),
+          view.latest && h("a", { class: "more", href: `#/d/${view.latest.id}` }, t("openDecision"), icon("chevron"))),
+        h("div", { class: "chips" }, view.signals.map(signalChip)));
+    }
+  }
+
+  // Time range.
+
+  #showRanges() {
+    put(this.ranges, RANGES.map(([key]) =>
+      h("button", { role: "radio", "aria-checked": String(key === this.range[0]), "data-range": key, onclick: () => this.setRange(key) }, t(`r${key}`))));
+  }
+
+  setRange(key) {
+    const range = RANGES.find(([one]) => one === key);
+    if (!range) return;
+    this.range = range;
+    localStorage.setItem(KEPT_RANGE, key);
+    this.#showRanges();
+    this.#readSeries();
+    this.#readDecisions(false);
+  }
+
+  // Charts.
+
+  #dropCharts() {
+    for (const chart of this.charts) chart.destroy();
+    this.charts = [];
+  }
+
+  #makeCharts() {
+    const settings = this.settings;
+    const main = mainSignal(settings);
+    const signals = Object.entries(settings?.signals ?? {}).map(([name, signal]) => ({ name, ...signalShape(signal) }));
+    const crosshair = this.crosshair;
+    const share = main?.perReplica !== null && main ? parseQuantity(main.perReplica) : null;
+    this.recipes = [];
+    const add = (chart, recipe) => {
+      this.charts.push(chart);
+      this.recipes.push(recipe);
+    };
+    const mainShape = signals.find((one) => one.name === main?.signal);
+    if (mainShape && mainShape.scope !== "quality") {
+      const series = [{ key: "demand", label: mainShape.name, kind: "line", tone: "demand" }];
+      if (share) {
+        series.push({ key: "capacity", label: t("capacity"), kind: "step", tone: "capacity" });
+        series.push({ key: "room", label: t("headroom"), kind: "room", tone: "room", format: (v) => amount(v, "ratio").replace("-", "−") });
+      }
+      add(new Chart({ title: share ? t("demandVsCapacity") : t("demand"), unit: mainShape.unit, series, between: share ? ["demand", "capacity"] : null, height: 208, crosshair }),
+        (make) => {
+          const demand = make.signal(mainShape.name);
+          if (!share) return { demand };
+          const capacity = make.count("replicas.ready").map((n) => (n === null ? null : n * share));
+          // What is ready beyond what is asked for, as a share of what is asked for.
+          const room = demand.map((v, i) => (v && capacity[i] !== null ? capacity[i] / v - 1 : null));
+          return { demand, capacity, room };
+        });
+    }
+    add(new Chart({
+      title: t("replicas"), unit: "count", integers: true, height: 150, crosshair,
+      series: [
+        { key: "ready", label: t("ready"), kind: "stack", tone: "ready" },
+        { key: "starting", label: t("starting"), kind: "stack", tone: "starting" },
+        { key: "draining", label: t("draining"), kind: "stack", tone: "draining" },
+        { key: "wanted", label: t("wanted"), kind: "step", tone: "wanted" },
+      ],
+    }), (make) => ({ ready: make.count("replicas.ready"), starting: make.count("replicas.starting"), draining: make.count("replicas.draining"), wanted: make.count("replicas.wanted") }));
+    const groups = new Map();
+    for (const one of signals) {
+      if (one.name === main?.signal && mainShape.scope !== "quality") continue;
+      const key = `${one.scope} ${one.unit}`;
+      groups.set(key, [...(groups.get(key) ?? []), one]);
+    }
+    const order = ["quality seconds", "quality ratio", "perReplica ratio", "perReplica bytes"];
+    for (const [, group] of [...groups].sort(([a], [b]) => (order.indexOf(a) + 99) % 99 - (order.indexOf(b) + 99) % 99)) {
+      const { unit, scope } = group[0];
+      const title = unit === "seconds" ? t("latency") : scope === "quality" ? t("quality") : scope === "perReplica" ? t("perReplica") : t("total");
+      const tones = TONES.slice(this.charts.length - 2).concat(TONES);
+      add(new Chart({ title, unit, height: 132, crosshair, series: group.map((one, i) => ({ key: one.name, label: one.name, kind: "line", tone: tones[i % tones.length] })) }),
+        (make) => Object.fromEntries(group.map((one) => [one.name, make.signal(one.name)])));
+    }
+    const [first, ...rest] = this.charts;
+    put(this.chartBox, first.element, this.lane, rest.map((chart) => chart.element));
+  }
+
+  async #readSeries() {
+    clearTimeout(this.again);
+    if (!this.settings) return;
+    const [key, range] = this.range;
+    try {
+      const names = [...Object.keys(this.settings.signals), ...COUNTS];
+      const answer = await read(`workloads/${this.name}/series`, { name: names, since: key, points: 600 }, this.stopped.signal);
+      if (key !== this.range[0]) return;
+      if (!this.charts.length) this.#makeCharts();
+      const to = Date.parse(answer.until);
+      const columns = Object.fromEntries(answer.series.map((one) => [one.name, one]));
+      const step = Math.max(answer.series[0]?.resolutionMs ?? 1000, range / 600);
+      this.window = { from: to - range, to, step };
+      this.columns = columns;
+      this.#drawCharts();
+    } catch (error) {
+      if (error.name === "AbortError") return;
+      if (!(error instanceof Refused)) console.info("headroom: the series could not be read", error.message);
+    }
+    // As often as a new point can be seen, between a second and a minute.
+    this.again = setTimeout(() => this.#readSeries(), Math.min(60_000, Math.max(1_000, range / 300)));
+  }
+
+  #drawCharts() {
+    if (!this.window || !this.columns) return;
+    const { from, to, step } = this.window;
+    const make = {
+      // A signal comes once a second; three missed ones are a gap.
+      signal: (name) => grid(this.columns[name], from, to, step, Math.max(3_500, 1.5 * step)),
+      // A look that shows nothing new is written down every five seconds.
+      count: (name) => grid(this.columns[name], from, to, step, Math.max(12_000, 1.5 * step), "last"),
+    };
+    const marks = this.#changes().map(({ decision }) => Date.parse(decision.at));
+    const chosen = this.chosen ? Date.parse(this.chosen.decision.at) : null;
+    this.charts.forEach((chart, i) => chart.set({ from, to, step, values: this.recipes[i](make), marks, chosen }));
+    this.#drawLane();
+  }
+
+  #changes() {
+    return this.decisions.filter(({ decision }) => decision.outcome === "act");
+  }
+
+  /** The decisions as marks between the charts, each a button. */
+  #drawLane() {
+    if (!this.window) return;
+    const { from, to } = this.window;
+    const width = Math.max(200, this.lane.clientWidth || 600);
+    const groups = [];
+    for (const one of [...this.#changes()].reverse()) {
+      const share = (Date.parse(one.decision.at) - from) / (to - from);
+      if (share < 0 || share > 1) continue;
+      const last = groups.at(-1);
+      if (last && (share - last.share) * width < MARK_ROOM) last.all.push(one);
+      else groups.push({ share, all: [one] });
+    }
+    const print = JSON.stringify([groups.map((g) => [Math.round(g.share * width), g.all.map((o) => o.decision.id)]), this.open]);
+    if (print === this.lanePrint) return;
+    this.lanePrint = print;
+    const focused = document.activeElement?.dataset?.mark;
+    put(this.lane, groups.map(({ share, all }) => {
+      const { decision } = all[0];
+      const end = all.at(-1).decision.to;
+      const tone = end > decision.from ? "up" : "down";
+      const label = all.length > 1 ? t("markerMore", { n: all.length, time: clock(Date.parse(decision.at)) }) : t("marker", { time: clock(Date.parse(decision.at)), from: decision.from, to: decision.to });
+      const isOpen = all.some((one) => one.decision.id === this.open);
+      return h("a", { class: `marker ${tone} ${isOpen ? "open" : ""}`, href: `#/d/${decision.id}`, "data-mark": decision.id, "aria-label": label, title: label, style: { "--at": String(share) } },
+        icon(tone), all.length > 1 && h("span", { class: "many" }, all.length));
+    }));
+    if (focused) this.lane.querySelector(`[data-mark="${focused}"]`)?.focus();
+  }
+
+  // Decisions.
+
+  #showTabs() {
+    put(this.tabs, [[true, "onlyChanges"], [false, "allDecisions"]].map(([only, key]) =>
+      h("button", { role: "radio", "aria-checked": String(only === this.onlyChanges), onclick: () => this.setOnlyChanges(only) }, t(key))));
+  }
+
+  setOnlyChanges(only) {
+    this.onlyChanges = only;
+    this.#showTabs();
+    this.#readDecisions(false);
+  }
+
+  #query(extra) {
+    return { since: this.range[0], changes: this.onlyChanges ? true : undefined, limit: PAGE, ...extra };
+  }
+
+  async #readDecisions(older) {
+    try {
+      const answer = await readExplained(`workloads/${this.name}/decisions`, this.#query(older ? { before: this.next } : {}), this.stopped.signal);
+      this.decisions = older ? [...this.decisions, ...answer.decisions] : answer.decisions;
+      this.next = answer.next;
+      this.#showDecisions();
+    } catch (error) {
+      if (error.name === "AbortError") return;
+      if (error instanceof Refused && error.status === 404) this.app.notFound(t("notFoundWorkload", { name: this.name }));
+    }
+  }
+
+  /** Adds what is new at the top; what is read already stays. */
+  async #readNew() {
+    try {
+      const answer = await readExplained(`workloads/${this.name}/decisions`, this.#query({ limit: 20 }), this.stopped.signal);
+      const known = new Set(this.decisions.map((one) => one.decision.id));
+      const fresh = answer.decisions.filter((one) => !known.has(one.decision.id));
+      if (!fresh.length) return;
+      this.decisions = [...fresh, ...this.decisions];
+      this.#showDecisions();
+    } catch {
+      // The next decision asks again.
+    }
+  }
+
+  #showDecisions() {
+    const focused = document.activeElement?.closest?.("[data-decision]")?.dataset.decision;
+    if (!this.decisions.length) put(this.list, h("li", { class: "empty" }, t(this.onlyChanges ? "noChanges" : "noDecisions")));
+    else put(this.list, this.decisions.map((one) => this.#item(one)));
+    const isListed = this.decisions.some((one) => one.decision.id === this.open);
+    put(this.linked, this.open && this.chosen && !isListed && h("div", {}, h("h3", { class: "eyebrow" }, t("linked")), h("ol", { class: "timeline" }, this.#item(this.chosen))));
+    this.more.hidden = !this.next;
+    if (focused) this.element.querySelector(`[data-decision="${focused}"] > button`)?.focus({ preventScroll: true });
+    this.#drawCharts();
+  }
+
+  #item(one) {
+    const { decision, explanation } = one;
+    const isOpen = decision.id === this.open;
+    const at = Date.parse(decision.at);
+    const panel = `steps-${decision.id}`;
+    return h("li", { class: `item ${decision.outcome} ${isOpen ? "open" : ""}`, "data-decision": decision.id },
+      h("button", { class: "item-head", "aria-expanded": String(isOpen), "aria-controls": panel, onclick: () => this.#toggle(decision.id) },
+        h("span", { class: "item-line" }, verdict(decision), decision.outcome !== "act" && h("span", { class: "tag" }, t(`outcome_${decision.outcome}`)), h("span", { class: "spring" }), time(at)),
+        h("span", { class: "item-why" }, sentence(reasonOf(explanation.headline), at))),
+      isOpen && h("div", { class: "item-body", id: panel },
+        chain(decision, explanation, this.chosen?.action),
+        h("p", { class: "item-foot" }, h("code", {}, decision.id),
+          h("button", { class: "quiet", onclick: () => this.#copy(decision.id) }, icon("link"), t("copyLink")))));
+  }
+
+  async #copy(id) {
+    try {
+      await navigator.clipboard.writeText(`${location.origin}/#/d/${id}`);
+      this.app.toast(t("copied"));
+    } catch {
+      location.hash = `#/d/${id}`;
+    }
+  }
+
+  #toggle(id) {
+    location.hash = this.open === id ? `#/w/${this.name}` : `#/d/${id}`;
+  }
+
+  /** Unfolds the decision called `id`, or none. */
+  async show(id) {
+    this.open = id;
+    this.chosen = this.decisions.find((one) => one.decision.id === id) ?? null;
+    this.#showDecisions();
+    if (id) await this.#reveal(id);
+  }
+
+  async #reveal(id) {
+    try {
+      const answer = await readExplained(`decisions/${id}`, {}, this.stopped.signal);
+      if (this.open !== id) return;
+      this.chosen = answer;
+      this.#showDecisions();
+      const item = this.element.querySelector(`[data-decision="${id}"]`);
+      const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+      item?.scrollIntoView({ block: "nearest", behavior: calm ? "auto" : "smooth" });
+    } catch (error) {
+      if (error instanceof Refused && error.status === 404) this.app.notFound(t("notFoundDecision", { name: id }));
+    }
+  }
+
+  /** Goes to the next or previous decision; one that is unfolded takes its unfolding along. */
+  step(by) {
+    if (!this.decisions.length) return;
+    const focused = document.activeElement?.closest?.("[data-decision]")?.dataset.decision;
+    const ids = this.decisions.map((one) => one.decision.id);
+    const at = ids.indexOf(this.open ?? focused);
+    const id = ids[at < 0 ? 0 : Math.min(ids.length - 1, Math.max(0, at + by))];
+    if (this.open) location.hash = `#/d/${id}`;
+    this.element.querySelector(`[data-decision="${id}"] > button`)?.focus();
+  }
+
+  /** Folds what is unfolded; false if nothing was. */
+  fold() {
+    if (!this.open) return false;
+    location.hash = `#/w/${this.name}`;
+    return true;
+  }
+}
+
+function fact(name, value, more, extra) {
+  return h("div", { class: "fact" }, h("dt", {}, name), h("dd", {}, h("span", { class: "fact-value" }, value), extra, h("span", { class: "fact-more" }, more)));
+}
+
+function counts(seen) {
+  return ["starting", "draining", "failed"].filter((key) => seen[key] > 0).map((key) => h("span", { class: `count ${key}` }, `${seen[key]} ${t(key)} `));
+}
