@@ -14,6 +14,10 @@ export const RANGES = [["5m", 300e3], ["15m", 900e3], ["1h", 3600e3], ["6h", 216
 const KEPT_RANGE = "headroom.range";
 /** Decisions read at once. */
 const PAGE = 50;
+/** Changes marked in the charts at the most: all that one question gives. */
+const MARKS = 200;
+/** Decisions listed at the most before the list begins anew; a page may stay open for days. */
+const LISTED = 500;
 /** Marks of decisions nearer than so many pixels become one. */
 const MARK_ROOM = 32;
 /** Colours of signals beyond the main one, in turn. */
@@ -30,16 +34,17 @@ export class WorkloadPage {
     this.crosshair = new Crosshair();
     this.charts = [];
     this.decisions = [];
+    this.changes = [];
     this.next = null;
     this.onlyChanges = true;
     const kept = localStorage.getItem(KEPT_RANGE);
     this.range = RANGES.find(([key]) => key === kept) ?? RANGES[2];
     this.head = h("section", { class: "workload-head" });
-    this.nowBox = h("section", { class: "now panel", "aria-live": "polite" });
-    this.ranges = h("div", { class: "segments", role: "radiogroup", "aria-label": t("range") });
+    this.nowBox = h("section", { class: "now panel" });
+    this.ranges = h("div", { class: "segments", role: "group", "aria-label": t("range") });
     this.lane = h("div", { class: "lane", role: "group", "aria-label": t("decisionsLane") });
     this.chartBox = h("div", { class: "charts panel" }, h("div", { class: "chart-skeleton" }), h("div", { class: "chart-skeleton" }));
-    this.tabs = h("div", { class: "segments small", role: "radiogroup", "aria-label": t("decisions") });
+    this.tabs = h("div", { class: "segments small", role: "group", "aria-label": t("decisions") });
     this.linked = h("div", { class: "linked" });
     this.list = h("ol", { class: "timeline" }, Array.from({ length: 6 }, () => h("li", { class: "skeleton" })));
     this.more = h("button", { class: "quiet wide", hidden: true, onclick: () => this.#readDecisions(true) }, t("older"));
@@ -138,7 +143,7 @@ export class WorkloadPage {
 
   #showRanges() {
     put(this.ranges, RANGES.map(([key]) =>
-      h("button", { role: "radio", "aria-checked": String(key === this.range[0]), "data-range": key, onclick: () => this.setRange(key) }, t(`r${key}`))));
+      h("button", { "aria-pressed": String(key === this.range[0]), "data-range": key, onclick: () => this.setRange(key) }, t(`r${key}`))));
   }
 
   setRange(key) {
@@ -245,14 +250,10 @@ export class WorkloadPage {
       // A look that shows nothing new is written down every five seconds.
       count: (name) => grid(this.columns[name], from, to, step, Math.max(12_000, 1.5 * step), "last"),
     };
-    const marks = this.#changes().map(({ decision }) => Date.parse(decision.at));
+    const marks = this.changes.map(({ decision }) => Date.parse(decision.at));
     const chosen = this.chosen ? Date.parse(this.chosen.decision.at) : null;
     this.charts.forEach((chart, i) => chart.set({ from, to, step, values: this.recipes[i](make), marks, chosen }));
     this.#drawLane();
-  }
-
-  #changes() {
-    return this.decisions.filter(({ decision }) => decision.outcome === "act");
   }
 
   /** The decisions as marks between the charts, each a button. */
@@ -261,7 +262,7 @@ export class WorkloadPage {
     const { from, to } = this.window;
     const width = Math.max(200, this.lane.clientWidth || 600);
     const groups = [];
-    for (const one of [...this.#changes()].reverse()) {
+    for (const one of [...this.changes].reverse()) {
       const share = (Date.parse(one.decision.at) - from) / (to - from);
       if (share < 0 || share > 1) continue;
       const last = groups.at(-1);
@@ -288,7 +289,7 @@ export class WorkloadPage {
 
   #showTabs() {
     put(this.tabs, [[true, "onlyChanges"], [false, "allDecisions"]].map(([only, key]) =>
-      h("button", { role: "radio", "aria-checked": String(only === this.onlyChanges), onclick: () => this.setOnlyChanges(only) }, t(key))));
+      h("button", { "aria-pressed": String(only === this.onlyChanges), onclick: () => this.setOnlyChanges(only) }, t(key))));
   }
 
   setOnlyChanges(only) {
@@ -303,7 +304,7 @@ export class WorkloadPage {
 
   async #readDecisions(older) {
     try {
-      const answer = await readExplained(`workloads/${this.name}/decisions`, this.#query(older ? { before: this.next } : {}), this.stopped.signal);
+      const [answer] = await Promise.all([readExplained(`workloads/${this.name}/decisions`, this.#query(older ? { before: this.next } : {}), this.stopped.signal), this.#readChanges()]);
       this.decisions = older ? [...this.decisions, ...answer.decisions] : answer.decisions;
       this.next = answer.next;
       this.#showDecisions();
@@ -313,17 +314,26 @@ export class WorkloadPage {
     }
   }
 
-  /** Adds what is new at the top; what is read already stays. */
+  /** The changes in range, for the marks in the charts, whatever the list shows. */
+  async #readChanges() {
+    const answer = await readExplained(`workloads/${this.name}/decisions`, { since: this.range[0], changes: true, limit: MARKS }, this.stopped.signal);
+    this.changes = answer.decisions;
+  }
+
+  /** Adds what is new at the top; what is read already stays, up to a bound. */
   async #readNew() {
+    if (this.decisions.length > LISTED) return this.#readDecisions(false);
     try {
+      await this.#readChanges();
       const answer = await readExplained(`workloads/${this.name}/decisions`, this.#query({ limit: 20 }), this.stopped.signal);
       const known = new Set(this.decisions.map((one) => one.decision.id));
       const fresh = answer.decisions.filter((one) => !known.has(one.decision.id));
-      if (!fresh.length) return;
+      if (!fresh.length) return null;
       this.decisions = [...fresh, ...this.decisions];
-      this.#showDecisions();
+      return this.#showDecisions();
     } catch {
       // The next decision asks again.
+      return null;
     }
   }
 
