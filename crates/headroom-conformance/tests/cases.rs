@@ -1,4 +1,5 @@
 //! Every table, in full. The files stand in `cases/`; newer ones can be tried with `headroom conformance FILE…`.
+#![expect(clippy::unwrap_used, reason = "what goes wrong in a test fails it")]
 
 use headroom_conformance::{Outcome, run};
 

@@ -128,7 +128,7 @@ pub(crate) enum Command {
     },
     /// Be the sample app, or load it
     #[command(hide = true)]
-    SampleApp(headroom_sample::app::AppOptions),
+    SampleApp(Box<headroom_sample::app::AppOptions>),
 }
 
 /// Arguments of `demo`.

@@ -59,7 +59,7 @@ impl Client {
     async fn ask<T: DeserializeOwned>(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<T> {
         let asked = tokio::time::timeout(DEADLINE, self.send(method, path, body)).await;
         let (status, body) = asked.map_err(|_| {
-            Failure::new(
+            Failure::error(
                 Exit::Unreachable,
                 format!("the controller at {} did not answer within {} s", self.address, DEADLINE.as_secs()),
             )
@@ -75,7 +75,7 @@ impl Client {
 
     async fn send(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<(StatusCode, Bytes)> {
         let stream = TcpStream::connect(&self.address).await.map_err(|error| {
-            Failure::new(
+            Failure::error(
                 Exit::Unreachable,
                 format!("no controller answers at {} ({error}); start one with `headroom run`, or name another with --server", self.address),
             )
@@ -126,5 +126,5 @@ fn refusal(status: StatusCode, body: &[u8]) -> anyhow::Error {
         StatusCode::UNPROCESSABLE_ENTITY => Exit::InvalidPolicy,
         _ => Exit::Failure,
     };
-    Failure::new(exit, message)
+    Failure::error(exit, message)
 }

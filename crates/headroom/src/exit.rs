@@ -39,7 +39,7 @@ pub(crate) struct Failure {
 
 impl Failure {
     /// A failure with `exit` as its code.
-    pub(crate) fn new(exit: Exit, message: impl Into<String>) -> anyhow::Error {
+    pub(crate) fn error(exit: Exit, message: impl Into<String>) -> anyhow::Error {
         Self { exit, message: message.into() }.into()
     }
 }

@@ -25,7 +25,7 @@ fn main() -> std::process::ExitCode {
             return exit.into();
         }
     };
-    match commands::run(cli) {
+    match commands::run(&cli) {
         Ok(exit) => exit.into(),
         Err(error) => {
             eprintln!("error: {error}");

@@ -59,9 +59,9 @@ pub(crate) fn run(json: bool) -> Result<()> {
     let _ = fs::remove_dir_all(&dir);
     let turns = measured?;
     if json {
-        print_json(&turns, rounds, seconds)
+        print_json(&turns, rounds, seconds);
     } else {
-        print_table(&turns, rounds, seconds)
+        print_table(&turns, rounds, seconds);
     }
     Ok(())
 }

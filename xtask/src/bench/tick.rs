@@ -87,7 +87,7 @@ fn measure(size: usize) -> Result<Row> {
     let (mut ticks, mut all) = (0.0, 0.0);
     for round in 0..rounds {
         at = at.plus(Span::seconds(1));
-        for (name, _) in fleet.workloads() {
+        for name in fleet.workloads().keys() {
             let status =
                 TargetStatus { wanted: Replicas(10), ready: Replicas(10), ..TargetStatus::default() };
             let _ = controller.handle(Input::Looked { at, workload: name.clone(), status: Ok(status) });

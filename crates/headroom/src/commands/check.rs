@@ -44,7 +44,7 @@ pub(crate) fn run(args: &Check, printer: Printer) -> Result<Exit> {
 /// Loads a policy, or says everything that is wrong with it.
 pub(crate) fn load(file: &std::path::Path) -> Result<headroom_config::Loaded> {
     let loaded = headroom_config::load(file)
-        .map_err(|error| crate::exit::Failure::new(Exit::InvalidPolicy, error.render(false)))?;
+        .map_err(|error| crate::exit::Failure::error(Exit::InvalidPolicy, error.render(false)))?;
     for warning in &loaded.warnings {
         eprintln!("{}", warning.render(false));
     }

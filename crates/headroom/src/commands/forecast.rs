@@ -18,7 +18,7 @@ pub(crate) fn run(args: &Forecast) -> Result<Exit> {
         headroom_forecast::answer_plan(&text, |file| std::fs::read_to_string(folder.join(file)), millis)?;
     match &args.out {
         Some(out) => {
-            std::fs::write(out, answer).with_context(|| format!("{} can't be written", out.display()))?
+            std::fs::write(out, answer).with_context(|| format!("{} can't be written", out.display()))?;
         }
         None => print!("{answer}"),
     }

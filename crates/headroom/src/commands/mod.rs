@@ -25,13 +25,13 @@ use crate::exit::Exit;
 use crate::output::Printer;
 
 /// Runs the command of `cli`.
-pub(crate) fn run(cli: Cli) -> Result<Exit> {
-    let printer = Printer::new(&cli);
+pub(crate) fn run(cli: &Cli) -> Result<Exit> {
+    let printer = Printer::new(cli);
     match &cli.command {
         // These two have a runtime of their own making, or none.
         Command::Lb { socket } => return balancer(socket),
         Command::SampleApp(options) => {
-            runtime(2)?.block_on(headroom_sample::app::run(options.clone()))?;
+            runtime(2)?.block_on(headroom_sample::app::run((**options).clone()))?;
             return Ok(Exit::Success);
         }
         Command::Check(args) => return check::run(args, printer),
@@ -48,18 +48,18 @@ pub(crate) fn run(cli: Cli) -> Result<Exit> {
     runtime(2)?.block_on(async {
         match &cli.command {
             Command::Demo(args) => demo::run(args, printer).await,
-            Command::Run(args) => run::run(args, &cli).await,
-            Command::Plan(args) => plan::run(args, &cli, printer).await,
-            Command::Apply(args) => apply::run(args, &cli).await,
-            Command::Status => status::run(&cli, printer).await,
-            Command::Explain(args) => explain::explain(args, &cli, printer).await,
-            Command::WhyNot(args) => explain::why_not(args, &cli, printer).await,
-            Command::History(args) => history::run(args, &cli, printer).await,
-            Command::Freeze(args) => freeze::freeze(args, &cli).await,
-            Command::Thaw(args) => freeze::thaw(args, &cli).await,
-            Command::Push(args) => push::run(args, &cli).await,
-            Command::Replay => journal::replay(&cli, printer).await,
-            Command::Journal(args) => journal::run(args, &cli).await,
+            Command::Run(args) => run::run(args, cli).await,
+            Command::Plan(args) => plan::run(args, cli, printer).await,
+            Command::Apply(args) => apply::run(args, cli).await,
+            Command::Status => status::run(cli, printer).await,
+            Command::Explain(args) => explain::explain(args, cli, printer).await,
+            Command::WhyNot(args) => explain::why_not(args, cli, printer).await,
+            Command::History(args) => history::run(args, cli, printer).await,
+            Command::Freeze(args) => freeze::freeze(args, cli).await,
+            Command::Thaw(args) => freeze::thaw(args, cli).await,
+            Command::Push(args) => push::run(args, cli).await,
+            Command::Replay => journal::replay(cli, printer).await,
+            Command::Journal(args) => journal::run(args, cli).await,
             Command::Lb { .. }
             | Command::SampleApp(_)
             | Command::Check(_)

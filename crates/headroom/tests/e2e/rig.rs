@@ -1,4 +1,5 @@
 //! A controller as a real process, and what a test needs to talk to it.
+#![expect(clippy::unwrap_used, reason = "what goes wrong in a test fails it")]
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
