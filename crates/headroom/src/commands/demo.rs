@@ -30,7 +30,7 @@ use crate::output::Printer;
 const CAPACITY: u32 = 100;
 const TARGET: u32 = 70;
 /// The load of a demo somebody watches: calm, a surge of ten times as much, calm, and a day within minutes.
-const SHOWN: &str = "300*(calm 20s @60, surge 20s x10, calm 20s @60, day 3m daily @150)";
+const SHOWN: &str = "200*(calm 20s @60, surge 20s x10, calm 20s @60, day 3m daily @150)";
 /// The load of a demo that is measured: many surges.
 const MEASURED: &str = "400*(calm 8s @60, surge 4s x10)";
 /// How long a headless demo runs unless told otherwise.
@@ -400,4 +400,24 @@ fn text(figures: &Figures) -> String {
         f.decisions,
         f.duration_s,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_built_in_loads_can_be_read_and_outlast_whoever_watches() {
+        for load in [SHOWN, MEASURED] {
+            let plan: LoadPlan = load.parse().unwrap();
+            assert!(plan.lasts() >= Duration::from_secs(3600), "{load}");
+        }
+    }
+
+    #[test]
+    fn quantiles_are_values_that_were_seen() {
+        let spread = Spread::of(&[4.0, 1.0, 2.0, 3.0]);
+        assert_eq!((spread.p50, spread.p99, spread.max, spread.count), (Some(2.0), Some(4.0), Some(4.0), 4));
+        assert_eq!(Spread::of(&[]).p50, None);
+    }
 }
