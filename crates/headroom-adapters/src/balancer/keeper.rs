@@ -247,6 +247,9 @@ impl Keeper {
             Event::Figures(figures) => {
                 let Some(served) = self.served(&figures.service) else { return };
                 let samples = served.signals.lock().unwrap_or_else(PoisonError::into_inner).read(&figures);
+                if samples.is_empty() {
+                    return;
+                }
                 // A full queue means the engine is busy; the next figures hold what these did in their window.
                 let _ = self.news.try_send(News::Samples(samples));
             }

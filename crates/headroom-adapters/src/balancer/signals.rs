@@ -17,6 +17,10 @@ use headroom_lb::histogram::Histogram;
 /// Intervals kept at the most: a minute of tenths. Longer windows see the last minute.
 const KEPT: usize = 600;
 
+/// Values that did not change are told again this often: well within the freshness limit of three seconds. A quiet
+/// workload costs one record a second, not ten.
+const REPEAT: Span = Span::seconds(1);
+
 /// The balancer signals of one workload.
 #[derive(Debug)]
 pub(super) struct Signals {
@@ -25,6 +29,7 @@ pub(super) struct Signals {
     keeps_histograms: bool,
     recent: VecDeque<Interval>,
     under_way: u64,
+    told: Option<(Timestamp, Vec<Result<f64, Absence>>)>,
 }
 
 #[derive(Debug)]
@@ -44,10 +49,10 @@ impl Signals {
         };
         let signals: Vec<_> = settings.signals.iter().filter_map(of_balancer).collect();
         let keeps_histograms = signals.iter().any(|(_, kind, _)| matches!(kind, BalancerSignal::Latency(_)));
-        Self { workload, signals, keeps_histograms, recent: VecDeque::new(), under_way: 0 }
+        Self { workload, signals, keeps_histograms, recent: VecDeque::new(), under_way: 0, told: None }
     }
 
-    /// Takes in figures and gives each signal's value.
+    /// Takes in figures and gives each signal's value; nothing where all are what they were a moment ago.
     pub(super) fn read(&mut self, figures: &Figures) -> Vec<Measured> {
         let traffic = &figures.service_traffic;
         let counts = &traffic.interval;
@@ -67,14 +72,24 @@ impl Signals {
             histogram: self.keeps_histograms.then(|| traffic.latency.histogram.clone()),
         });
         let at = Timestamp::from_millis(i64::try_from(figures.at.0).unwrap_or(i64::MAX));
-        let values = self.signals.iter().map(|(name, kind, window)| Measured {
+        let values: Vec<_> =
+            self.signals.iter().map(|(_, kind, window)| self.value(*kind, *window, figures)).collect();
+        if let Some((then, told)) = &self.told
+            && *told == values
+            && at.since(*then).max(then.since(at)) < REPEAT
+        {
+            return Vec::new();
+        }
+        let measured = self.signals.iter().zip(&values).map(|((name, ..), value)| Measured {
             workload: self.workload.clone(),
             signal: name.clone(),
-            value: self.value(*kind, *window, figures).and_then(|value| {
+            value: value.clone().and_then(|value| {
                 Level::new(value).map(|value| Sample::new(at, value)).map_err(|_| Absence::NotANumber)
             }),
         });
-        values.collect()
+        let measured = measured.collect();
+        self.told = Some((at, values));
+        measured
     }
 
     fn value(&self, kind: BalancerSignal, window: Span, figures: &Figures) -> Result<f64, Absence> {
@@ -180,14 +195,24 @@ mod tests {
     #[test]
     fn a_window_slides() {
         let mut signals = signals();
-        for _ in 0..20 {
-            signals.read(&figures(10, 0));
-        }
-        assert_eq!(value(&signals.read(&figures(10, 0)), "rps"), Ok(100.0));
-        for _ in 0..9 {
-            signals.read(&figures(100, 0));
-        }
-        assert_eq!(value(&signals.read(&figures(100, 0)), "rps"), Ok(1000.0));
+        let mut read = |i: u64, ended| {
+            value(&signals.read(&Figures { at: Millis(1_000_000 + i * 1000), ..figures(ended, 0) }), "rps")
+        };
+        (0..20).for_each(|i| drop(read(i, 10)));
+        assert_eq!(read(20, 10), Ok(100.0));
+        (21..30).for_each(|i| drop(read(i, 100)));
+        assert_eq!(read(30, 100), Ok(1000.0));
+    }
+
+    #[test]
+    fn values_that_stay_the_same_are_told_once_a_second() {
+        let mut signals = signals();
+        assert!(!signals.read(&figures(0, 0)).is_empty());
+        let later = |ms: u64| Figures { at: Millis(1_000_000 + ms), ..figures(0, 0) };
+        assert!(signals.read(&later(900)).is_empty());
+        assert!(!signals.read(&later(1000)).is_empty());
+        let busy = Figures { at: Millis(1_001_100), ..figures(1, 0) };
+        assert!(!signals.read(&busy).is_empty(), "a change is told at once");
     }
 
     #[test]
