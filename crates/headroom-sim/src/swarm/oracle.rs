@@ -11,7 +11,7 @@ use headroom_core::controller::{Controller, Effect, Input, Notice, Override, Set
 use headroom_core::decision::{Decision, Outcome};
 use headroom_core::fleet::{Fleet, Workload};
 use headroom_core::memory::Freeze;
-use headroom_core::names::WorkloadName;
+use headroom_core::names::{SignalName, WorkloadName};
 use headroom_core::reading::{Absence, Sample};
 use headroom_core::units::{Replicas, Span, Timestamp};
 
@@ -29,7 +29,8 @@ const CHANGES_KEPT: usize = 1024;
 #[derive(Default)]
 struct Book {
     needed: Vec<String>,
-    samples: BTreeMap<String, Result<Sample, Absence>>,
+    /// The last news of each signal, in the order in which they were first heard of.
+    samples: Vec<(SignalName, Result<Sample, Absence>)>,
     /// The action under way.
     under_way: Option<ActionRecord>,
     /// Changes that were answered, oldest first, by the controller's clock.
@@ -151,7 +152,10 @@ impl Oracle {
         if let Input::Sampled { samples, .. } = input {
             for m in samples {
                 if let Some(book) = self.books.get_mut(&m.workload) {
-                    book.samples.insert(m.signal.to_string(), m.value.clone());
+                    match book.samples.iter_mut().find(|(name, _)| *name == m.signal) {
+                        Some((_, news)) => *news = m.value.clone(),
+                        None => book.samples.push((m.signal.clone(), m.value.clone())),
+                    }
                 }
             }
         }
@@ -207,7 +211,7 @@ impl Oracle {
         }
         let book = &self.books[name];
         let absent = workload.signals.iter().find(|(signal, settings)| {
-            let fresh = match book.samples.get(signal.as_str()) {
+            let fresh = match book.samples.iter().find(|(name, _)| *name == **signal).map(|(_, news)| news) {
                 Some(Ok(sample)) => {
                     let age = self.at.since(sample.at).max(sample.at.since(self.at));
                     age <= settings.fresh_for
