@@ -528,14 +528,14 @@ impl Race {
     ) -> Result<u64, SimError> {
         let every = (TELL_EVERY / self.lanes.len().max(1) as u64).max(1);
         let mut step = 0;
-        while steps.is_none_or(|n| step < n) {
+        'steps: while steps.is_none_or(|n| step < n) {
             if step % every == 0 {
                 observer.progress(step, steps);
             }
             for (stream, value) in &mut self.streams {
                 match stream.next_step()? {
                     Some(v) => *value = v,
-                    None => return Ok(step),
+                    None => break 'steps,
                 }
             }
             pilot.step(&mut self.plants, step);
