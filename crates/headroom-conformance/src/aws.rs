@@ -1,8 +1,8 @@
 //! Worked examples of AWS Auto Scaling and CloudWatch, asked of the alarm, queue and schedule strategies.
 
 use headroom_core::calendar::{Cron, Zone};
+use headroom_core::combine::highest;
 use headroom_core::context::Direction;
-use headroom_core::controller::highest;
 use headroom_core::series::WindowStats;
 use headroom_core::strategy::adjust::{AdjustmentKind, Rounding, adjusted, whole_change};
 use headroom_core::strategy::alarm::{AlarmState, Statistic, TreatMissing, state, statistic, steps_fit};

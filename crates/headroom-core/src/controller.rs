@@ -14,10 +14,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::action::{Action, ActionRecord, VALID_FOR};
+use crate::combine::combine;
 use crate::context::Context;
-use crate::decision::{
-    Advice, By, Decision, DecisionId, Draft, Outcome, Recommendation, Refusal, SeenSignal,
-};
+use crate::decision::{By, Decision, DecisionId, Draft, Outcome, Recommendation, Refusal, SeenSignal};
 use crate::fleet::{Fleet, FleetDocument, Workload};
 use crate::guard;
 use crate::inspect::{Finding, inspect};
@@ -492,6 +491,7 @@ pub fn decide(
     let cx = Context { at, name, workload, status, current, signals: &decision.signals, memory, strategy: 0 };
     for (index, strategy) in workload.strategies.iter().enumerate() {
         let advice = strategy.recommend(&Context { strategy: index, ..cx });
+        let advice = workload.combine.cast(strategy.kind_of(), advice);
         decision.recommendations.push(Recommendation { strategy: strategy.kind_of(), index, advice });
     }
     let mut draft = Draft::starting_at(current, steps);
@@ -542,48 +542,5 @@ fn unseen(memory: &Memory, at: Timestamp) -> Option<Reason> {
             let age = at.since(*seen).max(seen.since(at));
             (age > LOOK_FRESH_FOR).then_some(Reason::TargetUnseen { error: None })
         }
-    }
-}
-
-/// The highest of several wants; `None` where nobody wants anything (D2).
-#[must_use]
-pub fn highest(wants: impl IntoIterator<Item = Replicas>) -> Option<Replicas> {
-    wants.into_iter().max()
-}
-
-/// The wants become one number: the highest counts, floors lift it, ceilings lower it (D2).
-fn combine(cx: &Context<'_>, recommendations: &[Recommendation], draft: &mut Draft) {
-    let mut highest: Option<(Replicas, &Recommendation)> = None;
-    for r in recommendations {
-        if let Advice::Wants { replicas, .. } = r.advice
-            && highest.is_none_or(|(count, _)| replicas > count)
-        {
-            highest = Some((replicas, r));
-        }
-    }
-    let single = recommendations.len() == 1;
-    // The reason is made only where it is told: a quiet tick allocates nothing for it.
-    if let Some((count, r)) = highest.filter(|(count, _)| *count != draft.wanted()) {
-        let why = if single { r.advice.why().clone() } else { Reason::HighestWant { strategy: r.label() } };
-        draft.move_to(count, By::Strategies, why);
-    }
-    for r in recommendations {
-        match r.advice {
-            Advice::Floor { replicas, .. } if replicas > draft.wanted() => {
-                draft.move_to(replicas, By::Strategies, Reason::Floor { strategy: r.label() });
-            }
-            Advice::Ceiling { replicas, .. } if replicas < draft.wanted() => {
-                draft.move_to(replicas, By::Strategies, Reason::Ceiling { strategy: r.label() });
-            }
-            Advice::Wants { .. }
-            | Advice::Floor { .. }
-            | Advice::Ceiling { .. }
-            | Advice::Abstains { .. } => {}
-        }
-    }
-    if let Some(requests) = cx.memory().waiting(cx.at()).filter(|r| *r > 0)
-        && draft.wanted() == Replicas::ZERO
-    {
-        draft.move_to(Replicas::ONE, By::Waiting, Reason::RequestsWaiting { requests });
     }
 }

@@ -9,11 +9,14 @@
 
 pub mod action;
 pub mod calendar;
+pub mod combine;
 pub mod context;
 pub mod controller;
 pub mod decision;
 pub mod extremes;
+pub mod fitness;
 pub mod fleet;
+pub mod formula;
 pub mod guard;
 pub mod inspect;
 pub mod memory;

@@ -81,6 +81,20 @@ pub enum Reason {
     AskedFor { seen: Seen },
     /// The policy names a fixed count.
     FixedCount,
+    /// A formula gives this.
+    FormulaGives { value: Level },
+    /// A formula has no value.
+    FormulaUndefined,
+    /// Several figures were weighed into one urgency and one opportunity.
+    Scored { urgency: Level, opportunity: Level },
+    /// A value has been high for long enough for a step of this size.
+    PhaseHolds { seen: Seen, limit: Level, held: Span, grow: Level },
+    /// No phase holds.
+    NoPhase { seen: Seen },
+    /// Writes can not be spread over replicas: a larger machine class is advised.
+    NextClassAdvised { seen: Seen },
+    /// The worst of several ratios decides.
+    UnderPressure { seen: Seen, pressure: Level },
 
     // Combination.
     /// The highest want counts.
@@ -93,6 +107,12 @@ pub enum Reason {
     NobodyWants,
     /// A person applied a plan.
     PlanApplied { by: String },
+    /// The first strategy that does not abstain decides.
+    FirstToSpeak { strategy: String },
+    /// All strategies agree on the direction; the smallest change counts.
+    AllAgree { strategy: String },
+    /// The strategy that fits the situation best decides.
+    Fittest { strategy: String, score: Level },
 
     // Guards.
     /// An action is under way; only a larger growth may overtake it.
@@ -160,11 +180,21 @@ impl Reason {
         ("alarm-quiet", "An alarm does not ring, or asks for nothing more; it abstains."),
         ("asked-for", "Something outside asks for this count."),
         ("fixed-count", "The policy names a fixed count."),
+        ("formula-gives", "A formula gives this."),
+        ("formula-undefined", "A formula has no value (a division by zero); it abstains."),
+        ("scored", "Several figures were weighed into one urgency and one opportunity."),
+        ("phase-holds", "A value has been high for long enough for a step of this size."),
+        ("no-phase", "No phase of progressive growth holds; it abstains."),
+        ("next-class-advised", "Writes can not be spread over replicas: a larger machine class is advised."),
+        ("under-pressure", "The worst of several ratios decides."),
         ("highest-want", "Of several wants the highest counts."),
         ("floor", "A floor lifts the want."),
         ("ceiling", "A ceiling lowers the want."),
         ("nobody-wants", "No strategy wants anything, so nothing changes."),
         ("plan-applied", "A person applied a plan that was shown before."),
+        ("first-to-speak", "By priority: the first strategy that does not abstain decides."),
+        ("all-agree", "All strategies agree on the direction; the smallest change counts."),
+        ("fittest", "The strategy that fits the situation best decides."),
         ("action-in-flight", "An action is under way; only a larger growth may overtake it."),
         ("action-failed", "The last action failed and is tried again after a pause."),
         ("advised-only", "The controller runs in advise mode: the change was said, not done."),
@@ -214,11 +244,21 @@ impl Reason {
             Self::AlarmQuiet { .. } => "alarm-quiet",
             Self::AskedFor { .. } => "asked-for",
             Self::FixedCount => "fixed-count",
+            Self::FormulaGives { .. } => "formula-gives",
+            Self::FormulaUndefined => "formula-undefined",
+            Self::Scored { .. } => "scored",
+            Self::PhaseHolds { .. } => "phase-holds",
+            Self::NoPhase { .. } => "no-phase",
+            Self::NextClassAdvised { .. } => "next-class-advised",
+            Self::UnderPressure { .. } => "under-pressure",
             Self::HighestWant { .. } => "highest-want",
             Self::Floor { .. } => "floor",
             Self::Ceiling { .. } => "ceiling",
             Self::NobodyWants => "nobody-wants",
             Self::PlanApplied { .. } => "plan-applied",
+            Self::FirstToSpeak { .. } => "first-to-speak",
+            Self::AllAgree { .. } => "all-agree",
+            Self::Fittest { .. } => "fittest",
             Self::ActionInFlight { .. } => "action-in-flight",
             Self::ActionFailed { .. } => "action-failed",
             Self::AdvisedOnly { .. } => "advised-only",

@@ -362,6 +362,32 @@ fn english(reason: &Reason) -> String {
         Reason::AlarmQuiet { signal } => format!("the alarm on {signal} asks for nothing"),
         Reason::AskedFor { seen: s } => format!("{} asks for it", seen(s)),
         Reason::FixedCount => "the policy names this count".to_owned(),
+        Reason::FormulaGives { value } => format!("the formula gives {}", amount(Unit::Count, *value)),
+        Reason::FormulaUndefined => "the formula has no value".to_owned(),
+        Reason::Scored { urgency, opportunity } => format!(
+            "urgency {}, opportunity {}",
+            amount(Unit::Ratio, *urgency),
+            amount(Unit::Ratio, *opportunity)
+        ),
+        Reason::PhaseHolds { seen: s, limit, held, grow } => format!(
+            "{}, at or above {} for {}: {} more",
+            seen(s),
+            amount(s.unit, *limit),
+            length(*held),
+            amount(Unit::Ratio, *grow)
+        ),
+        Reason::NoPhase { seen: s } => format!("{}: no phase holds", seen(s)),
+        Reason::NextClassAdvised { seen: s } => {
+            format!("{}: more replicas do not help, a larger machine class would", seen(s))
+        }
+        Reason::UnderPressure { seen: s, pressure } => {
+            format!("{} gives the highest pressure, {}", seen(s), amount(Unit::Ratio, *pressure))
+        }
+        Reason::FirstToSpeak { strategy } => format!("the first that has something to say is {strategy}"),
+        Reason::AllAgree { strategy } => format!("all agree; the smallest change is that of {strategy}"),
+        Reason::Fittest { strategy, score } => {
+            format!("{strategy} fits best ({})", amount(Unit::Ratio, *score))
+        }
         Reason::PlanRejected { finding } => format!("the check of the plan found a fault ({finding})"),
     }
 }
@@ -495,6 +521,32 @@ fn korean(reason: &Reason) -> String {
         Reason::AlarmQuiet { signal } => format!("{signal} 경보가 요구하는 것 없음"),
         Reason::AskedFor { seen: s } => format!("{}의 요청", seen(s)),
         Reason::FixedCount => "정책에 정해진 수".to_owned(),
+        Reason::FormulaGives { value } => format!("수식 결과 {}", amount(Unit::Count, *value)),
+        Reason::FormulaUndefined => "수식 값이 정의되지 않음".to_owned(),
+        Reason::Scored { urgency, opportunity } => format!(
+            "긴급도 {}, 축소 여지 {}",
+            amount(Unit::Ratio, *urgency),
+            amount(Unit::Ratio, *opportunity)
+        ),
+        Reason::PhaseHolds { seen: s, limit, held, grow } => format!(
+            "{}, {} 이상이 {} 지속: {} 증가",
+            seen(s),
+            amount(s.unit, *limit),
+            length(*held),
+            amount(Unit::Ratio, *grow)
+        ),
+        Reason::NoPhase { seen: s } => format!("{}: 해당하는 단계 없음", seen(s)),
+        Reason::NextClassAdvised { seen: s } => {
+            format!("{}: 레플리카 증설보다 상위 머신 등급이 필요", seen(s))
+        }
+        Reason::UnderPressure { seen: s, pressure } => {
+            format!("가장 높은 압력 {}: {}", amount(Unit::Ratio, *pressure), seen(s))
+        }
+        Reason::FirstToSpeak { strategy } => format!("우선순위상 첫 의견은 {strategy}"),
+        Reason::AllAgree { strategy } => format!("모두 동의; 가장 작은 변경은 {strategy}"),
+        Reason::Fittest { strategy, score } => {
+            format!("가장 적합한 전략 {strategy}({})", amount(Unit::Ratio, *score))
+        }
         Reason::PlanRejected { finding } => format!("계획 검사에서 결함 발견({finding})"),
     }
 }

@@ -28,6 +28,7 @@ pub use problem::{Path, Problem};
 pub use signal::{BalancerSignal, ProcessSignal, PushSettings, Quantile, Scope, Signal, SignalSource};
 pub use target::{HealthSettings, ProcessSettings, RestartSettings, StopSettings, TargetSettings};
 
+use crate::combine::Combine;
 use crate::names::{FleetName, SignalName, WorkloadName};
 use crate::strategy::Strategy;
 use crate::units::{Price, Replicas};
@@ -97,8 +98,11 @@ pub struct Workload {
     /// The metric streams of the workload, by name.
     #[serde(default)]
     pub signals: BTreeMap<SignalName, Signal>,
-    /// What wants how many replicas, and why. The highest want wins.
+    /// What wants how many replicas, and why.
     pub strategies: Vec<Strategy>,
+    /// How several strategies become one number. By default the highest want wins.
+    #[serde(default, skip_serializing_if = "Combine::is_default")]
+    pub combine: Combine,
     /// How fast the count may move, with the semantics of the Horizontal Pod Autoscaler's `behavior`.
     #[serde(default, skip_serializing_if = "Behavior::is_default")]
     pub behavior: Behavior,

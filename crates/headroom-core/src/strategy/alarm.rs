@@ -330,6 +330,10 @@ impl Recommend for Alarm {
         Advice::wants(want, Reason::AlarmRings { seen, limit: self.threshold.level, breached, of })
     }
 
+    fn needs(&self, signals: &mut Vec<SignalName>) {
+        signals.push(self.signal.clone());
+    }
+
     fn check(&self, workload: &Workload, at: &Path, problems: &mut Vec<Problem>) {
         let Some(signal) = workload.require_signal(&self.signal, &at.key("signal"), problems) else { return };
         if self.statistic != Statistic::SampleCount {

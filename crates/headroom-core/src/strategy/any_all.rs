@@ -111,6 +111,10 @@ impl Recommend for AnyAll {
         }
     }
 
+    fn needs(&self, signals: &mut Vec<SignalName>) {
+        signals.extend(self.down_if_all.iter().map(|c| c.signal.clone()));
+    }
+
     fn check(&self, workload: &Workload, at: &Path, problems: &mut Vec<Problem>) {
         if self.up_if_any.is_empty() {
             problems.push(Problem::new(at.key("upIfAny"), "without a condition it never grows"));
@@ -179,5 +183,12 @@ mod tests {
     fn waits_between_changes() {
         let case = Case::cpu(0.9).with("p95", 0.1).ready(10).current(10).changed_seconds_ago(10);
         assert_eq!(wants(&rule(), &case), (10, "strategy-cooling-down"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_is_seen(case in crate::strategy::testing::any_case(&["cpu", "p95"])) {
+            crate::strategy::testing::behaves(&rule(), &case, &["cpu", "p95"])?;
+        }
     }
 }

@@ -215,6 +215,10 @@ impl Recommend for DualWindow {
         Advice::wants(wanted.replicas, why)
     }
 
+    fn needs(&self, signals: &mut Vec<SignalName>) {
+        signals.push(self.signal.clone());
+    }
+
     fn check(&self, workload: &Workload, at: &Path, problems: &mut Vec<Problem>) {
         let Some(signal) = workload.require_signal(&self.signal, &at.key("signal"), problems) else { return };
         if signal.scope() != Scope::Total {

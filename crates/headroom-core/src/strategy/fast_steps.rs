@@ -103,6 +103,10 @@ impl Recommend for FastSteps {
         }
     }
 
+    fn needs(&self, signals: &mut Vec<SignalName>) {
+        signals.push(self.signal.clone());
+    }
+
     fn check(&self, workload: &Workload, at: &Path, problems: &mut Vec<Problem>) {
         let Some(signal) = workload.require_signal(&self.signal, &at.key("signal"), problems) else { return };
         super::check_unit(&self.below, signal, &at.key("below"), problems);
@@ -182,5 +186,12 @@ mod tests {
         assert_eq!(wants(&rule(), &case), (6, "strategy-cooling-down"));
         assert_eq!(wants(&rule(), &case.grew_seconds_ago(10)), (10, "fast-step"));
         assert_eq!(abstains(&rule(), &Case::rps(1000.0).ready(0).current(2)), "no-ready-replica");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_is_seen(case in crate::strategy::testing::any_case(&["rps"])) {
+            crate::strategy::testing::behaves(&rule(), &case, &["rps"])?;
+        }
     }
 }

@@ -5,16 +5,23 @@
 //! lacks its signal abstains and says so. To add one: its file, a variant and an arm here, an example, a
 //! changelog line.
 
+pub mod adaptive;
 pub mod adjust;
 pub mod alarm;
 mod any_all;
+mod doubling;
 pub mod dual_window;
+mod expression;
 mod fast_steps;
 mod fixed;
 pub mod hpa;
 pub mod pass_through;
+mod phases;
+mod pressure;
 pub mod queue;
+mod read_replicas;
 pub mod schedule;
+mod score;
 pub mod target_tracking;
 mod threshold;
 mod traffic_pattern;
@@ -23,15 +30,22 @@ pub mod watermark;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use adaptive::Adaptive;
 pub use alarm::{Alarm, AlarmStep};
 pub use any_all::{AnyAll, Condition};
+pub use doubling::Doubling;
 pub use dual_window::DualWindow;
+pub use expression::Expression;
 pub use fast_steps::{FastSteps, StepAt};
 pub use fixed::Fixed;
 pub use hpa::{Hpa, HpaMetric, HpaTarget};
 pub use pass_through::PassThrough;
+pub use phases::{Phase, Phases};
+pub use pressure::{Pressure, Ratio};
 pub use queue::{DrainWithin, Queue};
+pub use read_replicas::ReadReplicas;
 pub use schedule::{Dated, Entry, Schedule};
+pub use score::{Figure, Score};
 pub use target_tracking::TargetTracking;
 pub use threshold::Threshold;
 pub use traffic_pattern::{LoadClass, TrafficPattern};
@@ -41,7 +55,8 @@ use crate::context::Context;
 use crate::decision::Advice;
 use crate::fleet::{Path, Problem, Workload};
 use crate::names::SignalName;
-use crate::units::Span;
+use crate::reason::{Reason, Seen};
+use crate::units::{Replicas, Span};
 
 /// A strategy of a workload, with its settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -73,6 +88,20 @@ pub enum Strategy {
     PassThrough(PassThrough),
     /// Always the same count.
     Fixed(Fixed),
+    /// A want as a formula over signals.
+    Expression(Expression),
+    /// Several figures weighed into one urgency (A16).
+    Score(Score),
+    /// Thresholds learned from the workload's own past (A17).
+    Adaptive(Adaptive),
+    /// The longer and the hotter, the larger the step (A20).
+    Phases(Phases),
+    /// Read replicas of a database (A24).
+    ReadReplicas(ReadReplicas),
+    /// The worst of several ratios moves the count (A35).
+    Pressure(Pressure),
+    /// Twice as many above one limit, half as many below another (B9).
+    Doubling(Doubling),
 }
 
 /// The kinds of strategy.
@@ -105,6 +134,20 @@ pub enum StrategyKind {
     PassThrough,
     /// See [`Fixed`].
     Fixed,
+    /// See [`Expression`].
+    Expression,
+    /// See [`Score`].
+    Score,
+    /// See [`Adaptive`].
+    Adaptive,
+    /// See [`Phases`].
+    Phases,
+    /// See [`ReadReplicas`].
+    ReadReplicas,
+    /// See [`Pressure`].
+    Pressure,
+    /// See [`Doubling`].
+    Doubling,
 }
 
 impl StrategyKind {
@@ -125,6 +168,13 @@ impl StrategyKind {
             Self::Alarm => "alarm",
             Self::PassThrough => "passThrough",
             Self::Fixed => "fixed",
+            Self::Expression => "expression",
+            Self::Score => "score",
+            Self::Adaptive => "adaptive",
+            Self::Phases => "phases",
+            Self::ReadReplicas => "readReplicas",
+            Self::Pressure => "pressure",
+            Self::Doubling => "doubling",
         }
     }
 }
@@ -137,6 +187,8 @@ pub(crate) trait Recommend {
     fn check(&self, workload: &Workload, at: &Path, problems: &mut Vec<Problem>);
     /// Adds how much of `signal`'s past the strategy asks about; nothing for only its last value.
     fn windows(&self, _signal: &SignalName, _windows: &mut Vec<Span>) {}
+    /// Adds the signals without which the strategy can't judge.
+    fn needs(&self, _signals: &mut Vec<SignalName>) {}
     /// What the strategy is to remember of the present, where the signals' past is not enough.
     fn remember(&self, _cx: &Context<'_>) -> Option<StrategyMemory> {
         None
@@ -161,6 +213,8 @@ pub enum StrategyMemory {
     Schedule(schedule::Page),
     /// Of a [`Alarm`].
     Alarm(alarm::AlarmState),
+    /// Of a [`Adaptive`].
+    Adaptive(adaptive::Past),
 }
 
 impl Strategy {
@@ -181,6 +235,13 @@ impl Strategy {
             Self::Alarm(_) => StrategyKind::Alarm,
             Self::PassThrough(_) => StrategyKind::PassThrough,
             Self::Fixed(_) => StrategyKind::Fixed,
+            Self::Expression(_) => StrategyKind::Expression,
+            Self::Score(_) => StrategyKind::Score,
+            Self::Adaptive(_) => StrategyKind::Adaptive,
+            Self::Phases(_) => StrategyKind::Phases,
+            Self::ReadReplicas(_) => StrategyKind::ReadReplicas,
+            Self::Pressure(_) => StrategyKind::Pressure,
+            Self::Doubling(_) => StrategyKind::Doubling,
         }
     }
 
@@ -205,6 +266,13 @@ impl Strategy {
             Self::Alarm(s) => s,
             Self::PassThrough(s) => s,
             Self::Fixed(s) => s,
+            Self::Expression(s) => s,
+            Self::Score(s) => s,
+            Self::Adaptive(s) => s,
+            Self::Phases(s) => s,
+            Self::ReadReplicas(s) => s,
+            Self::Pressure(s) => s,
+            Self::Doubling(s) => s,
         }
     }
 
@@ -220,12 +288,33 @@ impl Strategy {
         self.rule().windows(signal, windows);
     }
 
+    pub(crate) fn needs(&self, signals: &mut Vec<SignalName>) {
+        self.rule().needs(signals);
+    }
+
     pub(crate) fn remember(&self, cx: &Context<'_>) -> Option<StrategyMemory> {
         self.rule().remember(cx)
     }
 
     pub(crate) fn remembers_as(&self, memory: &StrategyMemory) -> bool {
         self.rule().remembers_as(memory)
+    }
+}
+
+/// A signal's value as one ready replica carries it, or why there is none.
+fn look(cx: &Context<'_>, signal: &SignalName) -> Result<Seen, Reason> {
+    let sample = cx.fresh(signal)?;
+    let value = cx.per_replica(signal, sample).ok_or(Reason::NoReadyReplica)?;
+    Ok(Seen { value, ..cx.seen(signal, sample) })
+}
+
+/// The want, or the present count while the workload is left alone after a change.
+fn after_cooldown(cx: &Context<'_>, want: Replicas, why: Reason, cooldown: Span) -> Advice {
+    match cx.pause_until(None, cooldown) {
+        Some(until) if want != cx.current() => {
+            Advice::wants(cx.current(), Reason::StrategyCoolingDown { until, wanted: want })
+        }
+        Some(_) | None => Advice::wants(want, why),
     }
 }
 

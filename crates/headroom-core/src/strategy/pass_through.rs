@@ -58,6 +58,10 @@ impl Recommend for PassThrough {
         Advice::wants(allowed, why)
     }
 
+    fn needs(&self, signals: &mut Vec<SignalName>) {
+        signals.push(self.signal.clone());
+    }
+
     fn check(&self, workload: &Workload, at: &Path, problems: &mut Vec<Problem>) {
         let at_signal = at.key("signal");
         if let Some(signal) = workload.require_signal(&self.signal, &at_signal, problems)

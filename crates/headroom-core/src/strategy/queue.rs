@@ -175,6 +175,10 @@ impl Recommend for Queue {
         Advice::wants(Replicas::ZERO, why)
     }
 
+    fn needs(&self, signals: &mut Vec<SignalName>) {
+        signals.extend(self.backlog.iter().cloned());
+    }
+
     fn check(&self, workload: &Workload, at: &Path, problems: &mut Vec<Problem>) {
         if self.backlog.is_empty() {
             problems.push(Problem::new(at.key("backlog"), "without a signal there is no backlog"));

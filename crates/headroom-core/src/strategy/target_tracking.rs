@@ -127,6 +127,10 @@ impl Recommend for TargetTracking {
         }
     }
 
+    fn needs(&self, signals: &mut Vec<SignalName>) {
+        signals.push(self.signal.clone());
+    }
+
     fn check(&self, workload: &Workload, at: &Path, problems: &mut Vec<Problem>) {
         let Some(signal) = workload.require_signal(&self.signal, &at.key("signal"), problems) else { return };
         match (&self.target, &self.per_replica) {
@@ -228,5 +232,12 @@ mod tests {
     fn abstains_without_a_value() {
         assert_eq!(abstains(&of_total("100"), &Case::absent().ready(3).current(3)), "signal-absent");
         assert_eq!(abstains(&of_cpu(), &Case::cpu(0.9).ready(0).current(3)), "no-ready-replica");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_is_seen(case in crate::strategy::testing::any_case(&["cpu", "rps"])) {
+            crate::strategy::testing::behaves(&of_cpu(), &case, &["cpu"])?;
+        }
     }
 }

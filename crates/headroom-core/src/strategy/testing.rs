@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::{Recommend, StrategyMemory};
 use crate::context::Context;
 use crate::decision::{Advice, SeenSignal};
-use crate::fleet::FleetDocument;
+use crate::fleet::{FleetDocument, Workload};
 use crate::memory::{Change, Memory};
 use crate::names::{SignalName, WorkloadName};
 use crate::observation::TargetStatus;
@@ -156,10 +156,32 @@ pub(crate) fn policy() -> FleetDocument {
     .unwrap()
 }
 
+/// Calls `then` with the context of `case`, of a workload that `change` changes.
+pub(crate) fn seeing_with<T>(
+    case: &Case,
+    change: impl FnOnce(&mut Workload),
+    then: impl FnOnce(&Context<'_>) -> T,
+) -> T {
+    let fixed = crate::strategy::Fixed { replicas: Replicas::ONE };
+    seeing_any(&fixed, case, change, then)
+}
+
 /// Calls `then` with the context of `case`.
 pub(crate) fn seeing<T>(strategy: &dyn Recommend, case: &Case, then: impl FnOnce(&Context<'_>) -> T) -> T {
-    let document = policy();
+    seeing_any(strategy, case, |_| {}, then)
+}
+
+fn seeing_any<T>(
+    strategy: &dyn Recommend,
+    case: &Case,
+    change: impl FnOnce(&mut Workload),
+    then: impl FnOnce(&Context<'_>) -> T,
+) -> T {
+    let mut document = policy();
     let name: WorkloadName = "web".parse().unwrap();
+    if let Some(workload) = document.spec.workloads.get_mut(&name) {
+        change(workload);
+    }
     let workload = &document.spec.workloads[&name];
     let mut memory = Memory::new(workload);
     memory.strategies = vec![case.memory.clone()];

@@ -99,6 +99,10 @@ impl Recommend for Threshold {
         }
     }
 
+    fn needs(&self, signals: &mut Vec<SignalName>) {
+        signals.push(self.signal.clone());
+    }
+
     fn check(&self, workload: &Workload, at: &Path, problems: &mut Vec<Problem>) {
         let Some(signal) = workload.require_signal(&self.signal, &at.key("signal"), problems) else { return };
         for (key, quantity) in [("above", &self.above), ("below", &self.below), ("target", &self.target)] {
@@ -168,5 +172,12 @@ mod tests {
         assert_eq!(abstains(&rule(), &Case::absent().ready(8).current(8)), "signal-absent");
         assert_eq!(abstains(&rule(), &Case::cpu(0.98).ready(8).current(8).aged(11)), "signal-stale");
         assert_eq!(abstains(&rule(), &Case::cpu(0.98).ready(0).current(8)), "no-ready-replica");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_is_seen(case in crate::strategy::testing::any_case(&["cpu"])) {
+            crate::strategy::testing::behaves(&rule(), &case, &["cpu"])?;
+        }
     }
 }

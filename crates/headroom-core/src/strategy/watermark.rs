@@ -355,6 +355,10 @@ impl Recommend for Watermark {
         }
     }
 
+    fn needs(&self, signals: &mut Vec<SignalName>) {
+        signals.push(self.signal.clone());
+    }
+
     fn check(&self, workload: &Workload, at: &Path, problems: &mut Vec<Problem>) {
         let Some(signal) = workload.require_signal(&self.signal, &at.key("signal"), problems) else { return };
         for (key, mark) in [("low", &self.low), ("high", &self.high)] {

@@ -269,6 +269,10 @@ impl Recommend for Hpa {
         }
     }
 
+    fn needs(&self, signals: &mut Vec<SignalName>) {
+        signals.extend(self.metrics.iter().map(|m| m.signal.clone()));
+    }
+
     fn check(&self, workload: &Workload, at: &Path, problems: &mut Vec<Problem>) {
         if self.metrics.is_empty() {
             problems.push(Problem::new(at.key("metrics"), "without a metric nothing is proposed"));
@@ -338,5 +342,12 @@ mod tests {
     fn an_absent_metric_stops_shrinking_only() {
         assert_eq!(wants(&rule(), &Case::cpu(1.4).ready(10).current(10)).0, 20);
         assert_eq!(abstains(&rule(), &Case::cpu(0.1).ready(10).current(10)), "signal-absent");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_is_seen(case in crate::strategy::testing::any_case(&["cpu", "rps"])) {
+            crate::strategy::testing::behaves(&rule(), &case, &["cpu", "rps"])?;
+        }
     }
 }
