@@ -182,13 +182,11 @@ fn spec_ids(findings: &mut Vec<String>) -> Result<()> {
         named.extend(ids_of_tests(&text));
     }
     for id in &ids {
-        match (named.contains(id), not_yet.contains(id)) {
-            (false, false) => findings.push(format!(
+        // The other way round is fine: a part may be shown while the list says what is missing of the whole.
+        if !named.contains(id) && !not_yet.contains(id) {
+            findings.push(format!(
                 "{id} is neither named by a test nor marked `not yet` in docs/spec-ids.md (invariant 12)"
-            )),
-            (true, true) => findings
-                .push(format!("{id} is named by a test and still marked `not yet` in docs/spec-ids.md")),
-            (true, false) | (false, true) => {}
+            ));
         }
     }
     if ids.len() < 60 {
