@@ -86,25 +86,30 @@ pub(crate) fn combine(cx: &Context<'_>, recommendations: &[Recommendation], draf
     let chosen = match cx.workload().combine.by {
         CombineBy::Highest => {
             // Of equal wants the first in the policy's order gives the reason.
-            let best = wants().reduce(|best, next| if next.0 > best.0 { next } else { best });
-            best.map(|(count, r)| (count, Reason::HighestWant { strategy: r.label() }, r))
+            wants().reduce(|best, next| if next.0 > best.0 { next } else { best })
         }
-        CombineBy::Priority => {
-            wants().next().map(|(count, r)| (count, Reason::FirstToSpeak { strategy: r.label() }, r))
-        }
+        CombineBy::Priority => wants().next(),
         CombineBy::All => agreed(cx.current(), recommendations),
         CombineBy::Fitness => {
-            let scored = wants().map(|(count, r)| (fitness(cx, r.index), count, r));
+            let scored = wants().map(|(count, r)| (fitness(cx, r.index).get(), count, r));
             let best = scored.reduce(|best, next| {
-                let fitter = next.0.get() > best.0.get() + 1e-9;
-                let equal = (next.0.get() - best.0.get()).abs() <= 1e-9;
+                let fitter = next.0 > best.0 + 1e-9;
+                let equal = (next.0 - best.0).abs() <= 1e-9;
                 if fitter || (equal && next.1 > best.1) { next } else { best }
             });
-            best.map(|(score, count, r)| (count, Reason::Fittest { strategy: r.label(), score }, r))
+            best.map(|(_, count, r)| (count, r))
         }
     };
-    if let Some((count, why, r)) = chosen {
-        let why = if single { r.advice.why().clone() } else { why };
+    // The reason is made only where it is told: a quiet tick allocates nothing for it.
+    if let Some((count, r)) = chosen.filter(|(count, _)| *count != draft.wanted()) {
+        let strategy = || r.label();
+        let why = match cx.workload().combine.by {
+            _ if single => r.advice.why().clone(),
+            CombineBy::Highest => Reason::HighestWant { strategy: strategy() },
+            CombineBy::Priority => Reason::FirstToSpeak { strategy: strategy() },
+            CombineBy::All => Reason::AllAgree { strategy: strategy() },
+            CombineBy::Fitness => Reason::Fittest { strategy: strategy(), score: fitness(cx, r.index) },
+        };
         draft.move_to(count, By::Strategies, why);
     }
     for r in recommendations {
@@ -138,10 +143,7 @@ pub(crate) fn combine(cx: &Context<'_>, recommendations: &[Recommendation], draf
 }
 
 /// The smallest change every strategy agrees on, floors and ceilings aside.
-fn agreed(
-    current: Replicas,
-    recommendations: &[Recommendation],
-) -> Option<(Replicas, Reason, &Recommendation)> {
+fn agreed(current: Replicas, recommendations: &[Recommendation]) -> Option<(Replicas, &Recommendation)> {
     let speaks = |r: &&Recommendation| !matches!(r.advice, Advice::Floor { .. } | Advice::Ceiling { .. });
     let mut smallest: Option<(Replicas, &Recommendation)> = None;
     for r in recommendations.iter().filter(speaks) {
@@ -157,7 +159,7 @@ fn agreed(
             Some(smallest) => Some(smallest),
         };
     }
-    smallest.map(|(count, r)| (count, Reason::AllAgree { strategy: r.label() }, r))
+    smallest
 }
 
 /// A share as a level; shares of the fitness formulas are known to be levels.
