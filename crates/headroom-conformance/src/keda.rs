@@ -1,6 +1,7 @@
 //! KEDA's triggers, asked of headroom's schedules, queues and formulas.
 
 use headroom_core::calendar::Zone;
+use headroom_core::formula::Formula;
 use headroom_core::strategy::queue::{evenly, is_active, workers};
 use headroom_core::units::{Level, Replicas, Timestamp};
 use serde_json::json;
@@ -17,6 +18,7 @@ pub(crate) fn answer(kind: &str, given: Given<'_>) -> Option<Answer> {
         "sqs_value" => sqs_value(given),
         "tube_activity" => tube_activity(given),
         "activation_threshold" => activation_threshold(given),
+        "modifier_formula" => modifier_formula(given),
         _ => return None,
     })
 }
@@ -99,4 +101,28 @@ fn tube_activity(given: Given<'_>) -> Answer {
 fn activation_threshold(given: Given<'_>) -> Answer {
     let value = given.float("value")?;
     Ok(json!({ "active": is_active(level(value), level(given.float("activation_value")?)), "value": value }))
+}
+
+/// The peer's formula over triggers, read and reckoned by headroom's. Where it has no value, the fallback replicas are
+/// handed on as the total that gives them.
+fn modifier_formula(given: Given<'_>) -> Answer {
+    let triggers: Vec<(&str, Option<f64>)> =
+        given.entries("triggers").map(|(name, value)| (name, value.value().as_f64())).collect();
+    let value = match given.maybe_text("formula") {
+        // Without a formula the only trigger stands for itself.
+        None => triggers.first().and_then(|(_, value)| *value),
+        Some(text) => match text.parse::<Formula>() {
+            Err(why) => return Ok(json!({ "error": true, "error_contains": why.to_string() })),
+            Ok(formula) => formula.value(0.0, 0.0, |index| {
+                let name = formula.signals().get(index)?.as_str();
+                triggers.iter().find(|(known, _)| *known == name).and_then(|(_, value)| *value)
+            }),
+        },
+    };
+    let fallback = given.maybe_float("fallback_replicas");
+    Ok(match (value, fallback) {
+        (Some(value), _) => json!({ "value": value, "error": false }),
+        (None, Some(replicas)) => json!({ "value": replicas * given.float("target")?, "error": false }),
+        (None, None) => json!({ "error": true }),
+    })
 }

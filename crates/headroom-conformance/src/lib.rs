@@ -14,6 +14,7 @@ mod hpa;
 mod keda;
 mod kpa;
 mod nomad;
+mod page;
 mod phpa;
 mod report;
 mod watermark;
@@ -23,6 +24,7 @@ use serde_json::Value;
 
 pub use exceptions::{EXCEPTIONS, UNSUPPORTED};
 pub use given::{Given, Unreadable};
+pub use page::page;
 pub use report::{Failure, Outcome, Report, Verdict};
 
 /// The answer of the engine to one case: an object with the fields a case of its kind may expect.

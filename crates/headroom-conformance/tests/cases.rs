@@ -1,7 +1,7 @@
 //! Every table, in full. The files stand in `cases/`; newer ones can be tried with `headroom conformance FILE…`.
 #![expect(clippy::unwrap_used, reason = "what goes wrong in a test fails it")]
 
-use headroom_conformance::{Outcome, run};
+use headroom_conformance::{Outcome, page, run};
 
 fn every_file() -> Vec<(String, String)> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/cases");
@@ -32,4 +32,31 @@ fn every_case_passes_or_stands_on_a_list() {
             );
         }
     }
+}
+
+/// The page says what the run says.
+#[test]
+fn the_committed_page_is_the_generated_one() {
+    let reports: Vec<_> = every_file().iter().map(|(name, json)| run(name, json).unwrap()).collect();
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/conformance.md");
+    assert!(
+        std::fs::read_to_string(path).unwrap_or_default() == page(&reports),
+        "docs/conformance.md is out of date: see its head for the command that writes it"
+    );
+}
+
+/// A file that is none is refused with its name, and a kind nobody knows is not taken for a success.
+#[test]
+fn what_is_no_table_is_refused() {
+    assert!(run("x.json", "{}").unwrap_err().to_string().contains("x.json"));
+    let json = r#"{ "peer": "hpa", "cases": [
+        { "id": "hpa-x", "given": { "kind": "nonsense" }, "expect": { "replicas": 1 } },
+        { "id": "hpa-y", "given": { "kind": "per_pod_usage" }, "expect": { "usage_milli": 1 } },
+        { "id": "hpa-z", "given": { "kind": "per_pod_usage", "usage_milli": 1000, "status_replicas": 3 },
+          "expect": { "usage_milli": 333 } } ] }"#;
+    let report = run("x.json", json).unwrap();
+    assert_eq!((report.passed(), report.failed(), report.unsupported()), (0, 2, 1));
+    let text = serde_json::to_value(&report).unwrap();
+    assert_eq!(text["failures"][1]["expected"], 333);
+    assert_eq!(text["failures"][1]["actual"], 334);
 }

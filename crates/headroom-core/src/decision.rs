@@ -40,6 +40,16 @@ pub enum By {
     Bounds,
     /// Guard: changes an hour.
     RateLimit,
+    /// Guard: steps by urgency.
+    GradualSteps,
+    /// Guard: no change too large, none on something unwell.
+    Safety,
+    /// Guard: quiet hours.
+    QuietHours,
+    /// Guard: swinging is damped.
+    Flapping,
+    /// Guard: a large change waits for a person.
+    Approval,
     /// Guard: a person's freeze.
     Freeze,
     /// The independent check of the plan.

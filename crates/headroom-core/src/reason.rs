@@ -147,6 +147,16 @@ pub enum Reason {
     ChangeTooLarge { most: Replicas },
     /// A person froze the workload.
     Frozen { until: Option<Timestamp>, by: String, why: String },
+    /// One change moves more only when it is urgent.
+    GradualStep { most: Replicas, urgency: Level },
+    /// Something the workload depends on is unwell, or can not be read.
+    DependencyUnwell { signal: SignalName },
+    /// Quiet hours: no change of this direction.
+    Quiet { until: Timestamp },
+    /// The count swings; shrinking waits.
+    Swings { turns: u32, within: Span, until: Timestamp },
+    /// A change of this size waits for a person.
+    NeedsApproval { limit: Replicas },
     /// The independent check of the plan found a fault; nothing is done.
     PlanRejected { finding: String },
 }
@@ -211,6 +221,11 @@ impl Reason {
         ("rate-limited", "Too many changes of late."),
         ("change-too-large", "One change may move only so many replicas."),
         ("frozen", "A person froze the workload."),
+        ("gradual-step", "One change moves more only when it is urgent."),
+        ("dependency-unwell", "Something the workload depends on is unwell, or can not be read."),
+        ("quiet-hours", "Quiet hours: no change of this direction."),
+        ("swings", "The count swings up and down; shrinking waits."),
+        ("needs-approval", "A change of this size waits for a person."),
         ("plan-rejected", "The independent check of the plan found a fault."),
     ];
 
@@ -275,6 +290,11 @@ impl Reason {
             Self::RateLimited { .. } => "rate-limited",
             Self::ChangeTooLarge { .. } => "change-too-large",
             Self::Frozen { .. } => "frozen",
+            Self::GradualStep { .. } => "gradual-step",
+            Self::DependencyUnwell { .. } => "dependency-unwell",
+            Self::Quiet { .. } => "quiet-hours",
+            Self::Swings { .. } => "swings",
+            Self::NeedsApproval { .. } => "needs-approval",
             Self::PlanRejected { .. } => "plan-rejected",
         }
     }
@@ -309,6 +329,8 @@ impl Reason {
             Self::StrategyCoolingDown { until, .. }
             | Self::ActionFailed { until, .. }
             | Self::AdvisedOnly { until }
+            | Self::Quiet { until }
+            | Self::Swings { until, .. }
             | Self::StabilisingDown { until, .. }
             | Self::StabilisingUp { until, .. }
             | Self::CoolingDown { until }

@@ -156,6 +156,16 @@ pub fn by(by: By, language: Language) -> &'static str {
         (By::Bounds, Language::Korean) => "최소/최대 한계",
         (By::RateLimit, Language::English) => "rate limit",
         (By::RateLimit, Language::Korean) => "변경 횟수 제한",
+        (By::GradualSteps, Language::English) => "gradual steps",
+        (By::GradualSteps, Language::Korean) => "점진적 단계",
+        (By::Safety, Language::English) => "safety",
+        (By::Safety, Language::Korean) => "안전 장치",
+        (By::QuietHours, Language::English) => "quiet hours",
+        (By::QuietHours, Language::Korean) => "변경 금지 시간",
+        (By::Flapping, Language::English) => "flap detection",
+        (By::Flapping, Language::Korean) => "진동 감지",
+        (By::Approval, Language::English) => "approval",
+        (By::Approval, Language::Korean) => "승인",
         (By::Freeze, Language::English) => "freeze",
         (By::Freeze, Language::Korean) => "동결",
         (By::Inspect, Language::English) => "plan check",
@@ -388,6 +398,19 @@ fn english(reason: &Reason) -> String {
         Reason::Fittest { strategy, score } => {
             format!("{strategy} fits best ({})", amount(Unit::Ratio, *score))
         }
+        Reason::GradualStep { most, urgency } => {
+            format!("at an urgency of {} one change moves at most {most}", amount(Unit::Count, *urgency))
+        }
+        Reason::DependencyUnwell { signal } => format!("a dependency is unwell or can't be read ({signal})"),
+        Reason::Quiet { until } => format!("quiet hours until {}", clock(*until)),
+        Reason::Swings { turns, within, until } => format!(
+            "the count turned {turns} times within {}; nothing shrinks until {}",
+            length(*within),
+            clock(*until)
+        ),
+        Reason::NeedsApproval { limit } => {
+            format!("a change by more than {limit} waits for a person to apply it")
+        }
         Reason::PlanRejected { finding } => format!("the check of the plan found a fault ({finding})"),
     }
 }
@@ -547,6 +570,15 @@ fn korean(reason: &Reason) -> String {
         Reason::Fittest { strategy, score } => {
             format!("가장 적합한 전략 {strategy}({})", amount(Unit::Ratio, *score))
         }
+        Reason::GradualStep { most, urgency } => {
+            format!("긴급도 {}에서는 한 번에 최대 {most}개", amount(Unit::Count, *urgency))
+        }
+        Reason::DependencyUnwell { signal } => format!("의존 대상 이상 또는 확인 불가({signal})"),
+        Reason::Quiet { until } => format!("{}까지 변경 금지 시간", clock(*until)),
+        Reason::Swings { turns, within, until } => {
+            format!("{} 안에 방향이 {turns}번 바뀜; {}까지 축소하지 않음", length(*within), clock(*until))
+        }
+        Reason::NeedsApproval { limit } => format!("{limit}개 초과 변경은 사람의 승인 필요"),
         Reason::PlanRejected { finding } => format!("계획 검사에서 결함 발견({finding})"),
     }
 }

@@ -7,7 +7,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Path, Problem};
+use super::{Path, Problem, Workload};
+use crate::guard::{Approval, DynamicCooldown, Flapping, GradualSteps, QuietHours, Safety};
 use crate::units::{Quantity, Replicas, Span};
 
 /// Rules for growing and for shrinking.
@@ -89,9 +90,27 @@ pub struct GuardSettings {
     /// Leave the workload alone for a while after it changed (D7).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cooldown: Option<CooldownSettings>,
+    /// A pause after a change that follows the situation (A18).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dynamic_cooldown: Option<DynamicCooldown>,
+    /// Steps by urgency (A19).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gradual_steps: Option<GradualSteps>,
     /// At most so many changes an hour (B14).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate_limit: Option<RateLimitSettings>,
+    /// No change too large, none on something unwell (B13).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub safety: Option<Safety>,
+    /// Hours in which nothing shrinks, or nothing changes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quiet_hours: Option<QuietHours>,
+    /// Swinging is damped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flapping: Option<Flapping>,
+    /// A large change waits for a person.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approval: Option<Approval>,
 }
 
 /// How long to wait after a change before the next one in the same or the other direction (D7).
@@ -200,7 +219,8 @@ impl GuardSettings {
         *self == Self::default()
     }
 
-    pub(super) fn check(&self, at: &Path, problems: &mut Vec<Problem>) {
+    pub(super) fn check(&self, workload: &Workload, at: &Path, problems: &mut Vec<Problem>) {
+        crate::guard::check(self, workload, at, problems);
         if let Some(limit) = &self.rate_limit {
             let at = at.key("rateLimit");
             if limit.per_hour == 0 {

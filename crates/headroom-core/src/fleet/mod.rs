@@ -263,7 +263,7 @@ impl Workload {
             balancer.check(&at.key("balancer"), problems);
         }
         self.behavior.check(&at.key("behavior"), problems);
-        self.guards.check(&at.key("guards"), problems);
+        self.guards.check(self, &at.key("guards"), problems);
     }
 
     /// The signal called `name`, or a problem that names the nearest candidates.

@@ -1,25 +1,40 @@
 //! Guards: what limits or refuses a change.
 //!
 //! They run in this order, whatever the policy file's order is, because it matters: first the guards that say
-//! "not now" (settled, absence), then the ones that shape the move (stabilise, step, cooldown), then bounds,
-//! which have the last word on the number; last the refusals (pause after a failure, rate limit, freeze), which see the change as it
-//! would be made. A guard keeps no state; it asks the [`Context`].
+//! "not now" (settled, absence), then the ones that shape the move (stabilise, step, gradual steps, cooldowns, sizes of
+//! a change), then bounds, which have the last word on the number; last the refusals (pause after a failure, quiet
+//! hours, flapping, safety, approval, rate limit, freeze), which see the change as it would be made. A guard keeps no state; it asks the [`Context`].
 
 mod absence;
+mod approval;
 mod bounds;
 mod cooldown;
+mod dynamic_cooldown;
+mod flapping;
 mod freeze;
+mod gradual;
+mod quiet_hours;
 mod rate_limit;
+mod safety;
 mod settled;
 mod stabilise;
 mod step;
+pub mod urgency;
 pub mod velocity;
 
+pub use approval::Approval;
 pub use bounds::raised_maximum;
+pub use dynamic_cooldown::DynamicCooldown;
+pub use flapping::{Flapping, turns};
+pub use gradual::{GradualSteps, StepSize};
+pub use quiet_hours::QuietHours;
+pub use safety::{Dependency, Safety};
 pub use stabilise::stabilised;
 
 use crate::context::Context;
 use crate::decision::{Draft, Recommendation};
+use crate::fleet::{GuardSettings, Path, Problem, Workload};
+use crate::units::Replicas;
 
 /// Runs every guard over `draft`.
 pub(crate) fn limit(cx: &Context<'_>, recommendations: &[Recommendation], draft: &mut Draft) {
@@ -27,12 +42,48 @@ pub(crate) fn limit(cx: &Context<'_>, recommendations: &[Recommendation], draft:
     absence::limit(recommendations, draft);
     stabilise::limit(cx, draft);
     step::limit(cx, draft);
+    gradual::limit(cx, draft);
     cooldown::limit(cx, draft);
+    dynamic_cooldown::limit(cx, draft);
     rate_limit::limit(cx, draft);
+    safety::limit(cx, draft);
     bounds::limit(cx, draft);
     settled::refuse(cx, draft);
+    quiet_hours::refuse(cx, draft);
+    flapping::refuse(cx, draft);
+    safety::refuse(cx, draft);
+    approval::refuse(cx, draft);
     rate_limit::refuse(cx, draft);
     freeze::refuse(cx, draft);
+}
+
+/// Adds what is wrong with the settings of guards that name signals or times.
+pub(crate) fn check(settings: &GuardSettings, workload: &Workload, at: &Path, problems: &mut Vec<Problem>) {
+    if let Some(cooldown) = &settings.dynamic_cooldown {
+        urgency::check(&cooldown.urgency, workload, &at.key("dynamicCooldown").key("urgency"), problems);
+    }
+    if let Some(steps) = &settings.gradual_steps {
+        let at = at.key("gradualSteps");
+        urgency::check(&steps.urgency, workload, &at.key("urgency"), problems);
+        for (key, size) in [
+            ("conservative", steps.conservative),
+            ("moderate", steps.moderate),
+            ("aggressive", steps.aggressive),
+        ] {
+            if size.up == Replicas::ZERO || size.down == Replicas::ZERO {
+                problems.push(Problem::new(at.key(key), "a step of 0 changes nothing"));
+            }
+        }
+    }
+    if let Some(safety) = &settings.safety {
+        safety::check(safety, workload, &at.key("safety"), problems);
+    }
+    if settings.flapping.is_some_and(|f| f.turns == 0) {
+        problems.push(Problem::new(at.key("flapping").key("turns"), "0 would never let anything shrink"));
+    }
+    if settings.quiet_hours.as_ref().is_some_and(|q| q.hours.is_empty()) {
+        problems.push(Problem::new(at.key("quietHours").key("hours"), "without hours none are quiet"));
+    }
 }
 
 #[cfg(test)]

@@ -325,7 +325,7 @@ fn is_within(ratio: f64, tolerance: crate::units::Level) -> bool {
 }
 
 /// A quantity must be written in the unit of the signal it is compared with.
-fn check_unit(
+pub(crate) fn check_unit(
     quantity: &crate::units::Quantity,
     signal: &crate::fleet::Signal,
     at: &Path,
