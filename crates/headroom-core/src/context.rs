@@ -4,7 +4,7 @@
 //! be changed.
 
 use crate::decision::SeenSignal;
-use crate::fleet::{Signal, Workload};
+use crate::fleet::{Signal, WhenAbsent, Workload};
 use crate::memory::Memory;
 use crate::names::{SignalName, WorkloadName};
 use crate::observation::TargetStatus;
@@ -98,19 +98,42 @@ impl<'a> Context<'a> {
         self.workload.signals.get(signal)
     }
 
-    /// A value of `signal` that may be acted on, or the reason to abstain.
+    /// A value of `signal` that may be acted on (its own, or what the policy lets stand in), or the reason to abstain.
     ///
     /// # Errors
     /// The reason, where the value is stale or missing.
     pub fn fresh(&self, signal: &SignalName) -> Result<&'a Sample, Reason> {
         match self.reading(signal) {
             Some(Reading::Fresh(sample)) => Ok(sample),
-            Some(reading) => Err(Reason::for_absent(signal, reading).unwrap_or(Reason::NobodyWants)),
+            Some(reading) => match self.stand_in(signal).filter(|_| reading.is_fault()) {
+                Some(sample) => Ok(sample),
+                None => Err(Reason::for_absent(signal, reading).unwrap_or(Reason::NobodyWants)),
+            },
             // A checked policy names only signals it has; one that is gone is absent.
             None => Err(Reason::SignalAbsent {
                 signal: signal.clone(),
                 absence: crate::reading::Absence::NeverSeen,
             }),
+        }
+    }
+
+    /// What the policy lets stand in for a signal that can't be read, for either direction; whether it may shrink the
+    /// workload is the absence guard's question.
+    fn stand_in(&self, signal: &SignalName) -> Option<&'a Sample> {
+        let rule = &self.signal(signal)?.absent;
+        self.stands_in(signal, &rule.grow).or_else(|| self.stands_in(signal, &rule.shrink))
+    }
+
+    /// What stands in for `signal` by one direction's rule.
+    #[must_use]
+    pub fn stands_in(&self, signal: &SignalName, rule: &WhenAbsent) -> Option<&'a Sample> {
+        match rule {
+            WhenAbsent::Hold | WhenAbsent::Replicas(_) => None,
+            WhenAbsent::LastKnown(limit) => {
+                let last = self.memory.signal(signal)?.last.as_ref()?;
+                (self.at.since(last.at).max(last.at.since(self.at)) <= *limit).then_some(last)
+            }
+            WhenAbsent::Signal(other) => self.reading(other)?.fresh(),
         }
     }
 

@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::decision::{By, Decision, Outcome};
-use crate::fleet::Workload;
+use crate::fleet::{WhenAbsent, Workload};
 use crate::memory::Memory;
 use crate::reading::Reading;
 use crate::units::Replicas;
@@ -71,10 +71,14 @@ pub fn inspect(workload: &Workload, memory: &Memory, decision: &Decision) -> Vec
                 .iter()
                 .any(|r| r.advice.why().absent_signal().is_some_and(|s| s.as_str() == name))
         };
+        // A policy may say what stands in for a signal when shrinking; only where it says nothing, nothing may.
+        let holds = |s: &crate::decision::SeenSignal| {
+            workload.signals.get(&s.name).is_none_or(|signal| signal.absent.shrink == WhenAbsent::Hold)
+        };
         let absent = decision
             .signals
             .iter()
-            .find(|s| !matches!(s.reading, Reading::Fresh(_)) && needed(s.name.as_str()));
+            .find(|s| !matches!(s.reading, Reading::Fresh(_)) && needed(s.name.as_str()) && holds(s));
         // Coming down to the maximum is the policy's word, not a conclusion from absent data.
         if let Some(signal) = absent.filter(|_| decision.from <= workload.replicas.max) {
             findings.push(Finding::ShrunkOnAbsence { signal: signal.name.to_string() });

@@ -157,6 +157,8 @@ pub enum Reason {
     Swings { turns: u32, within: Span, until: Timestamp },
     /// A change of this size waits for a person.
     NeedsApproval { limit: Replicas },
+    /// While a signal can not be read the policy names a count.
+    FallbackReplicas { signal: SignalName, replicas: Replicas },
     /// The independent check of the plan found a fault; nothing is done.
     PlanRejected { finding: String },
 }
@@ -226,6 +228,7 @@ impl Reason {
         ("quiet-hours", "Quiet hours: no change of this direction."),
         ("swings", "The count swings up and down; shrinking waits."),
         ("needs-approval", "A change of this size waits for a person."),
+        ("fallback-replicas", "While a signal can not be read the policy names a count."),
         ("plan-rejected", "The independent check of the plan found a fault."),
     ];
 
@@ -295,6 +298,7 @@ impl Reason {
             Self::Quiet { .. } => "quiet-hours",
             Self::Swings { .. } => "swings",
             Self::NeedsApproval { .. } => "needs-approval",
+            Self::FallbackReplicas { .. } => "fallback-replicas",
             Self::PlanRejected { .. } => "plan-rejected",
         }
     }

@@ -411,6 +411,9 @@ fn english(reason: &Reason) -> String {
         Reason::NeedsApproval { limit } => {
             format!("a change by more than {limit} waits for a person to apply it")
         }
+        Reason::FallbackReplicas { signal, replicas } => {
+            format!("{signal} can't be read; the policy names {replicas} for that case")
+        }
         Reason::PlanRejected { finding } => format!("the check of the plan found a fault ({finding})"),
     }
 }
@@ -579,6 +582,9 @@ fn korean(reason: &Reason) -> String {
             format!("{} 안에 방향이 {turns}번 바뀜; {}까지 축소하지 않음", length(*within), clock(*until))
         }
         Reason::NeedsApproval { limit } => format!("{limit}개 초과 변경은 사람의 승인 필요"),
+        Reason::FallbackReplicas { signal, replicas } => {
+            format!("{signal} 확인 불가; 정책상 이때는 {replicas}개")
+        }
         Reason::PlanRejected { finding } => format!("계획 검사에서 결함 발견({finding})"),
     }
 }

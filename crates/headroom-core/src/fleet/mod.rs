@@ -25,7 +25,10 @@ pub use behavior::{
     ScalingRules,
 };
 pub use problem::{Path, Problem};
-pub use signal::{BalancerSignal, ProcessSignal, PushSettings, Quantile, Scope, Signal, SignalSource};
+pub use signal::{
+    AbsentRule, BalancerSignal, ProcessSignal, PushSettings, Quantile, Scope, Signal, SignalSource,
+    WhenAbsent,
+};
 pub use target::{HealthSettings, ProcessSettings, RestartSettings, StopSettings, TargetSettings};
 
 use crate::combine::Combine;

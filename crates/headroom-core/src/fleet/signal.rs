@@ -4,7 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Path, Problem, TargetSettings, Workload};
-use crate::units::{Span, Unit};
+use crate::names::SignalName;
+use crate::units::{Replicas, Span, Unit};
 
 /// A metric stream of a workload. Exactly one source is named.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -17,6 +18,42 @@ pub struct Signal {
     pub fresh_for: Span,
     /// Over how long the source averages.
     pub window: Span,
+    /// What is done while the figure can't be read.
+    pub absent: AbsentRule,
+}
+
+/// What is done while a signal can't be read, by direction of the change. Having nothing to measure (no request, no
+/// replica) is no fault and not meant here.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct AbsentRule {
+    /// For growing. `hold`: what needs the signal abstains, others may grow.
+    pub grow: WhenAbsent,
+    /// For shrinking. `hold`: nothing shrinks.
+    pub shrink: WhenAbsent,
+}
+
+/// What stands in for a signal that can't be read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum WhenAbsent {
+    /// Nothing.
+    #[default]
+    Hold,
+    /// Its last value, up to this age.
+    LastKnown(Span),
+    /// Another signal of the same unit.
+    Signal(SignalName),
+    /// A count of replicas: at least so many when growing, no fewer when shrinking.
+    Replicas(Replicas),
+}
+
+impl AbsentRule {
+    /// Whether nothing was written.
+    #[must_use]
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Where a figure comes from.
@@ -114,6 +151,10 @@ struct SignalText {
     /// quiet service holds too few.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     window: Option<Span>,
+    /// What is done while the figure can't be read, by direction of the change. By default nothing shrinks, and what
+    /// needs the signal abstains.
+    #[serde(default, skip_serializing_if = "AbsentRule::is_default")]
+    absent: AbsentRule,
 }
 
 /// A signal without a source, or with two.
@@ -133,6 +174,7 @@ impl TryFrom<SignalText> for Signal {
         Ok(Self {
             fresh_for: text.fresh_for.unwrap_or(source.default_freshness()),
             window: text.window.unwrap_or(source.default_window()),
+            absent: text.absent,
             source,
         })
     }
@@ -140,8 +182,12 @@ impl TryFrom<SignalText> for Signal {
 
 impl From<Signal> for SignalText {
     fn from(signal: Signal) -> Self {
-        let mut text =
-            Self { fresh_for: Some(signal.fresh_for), window: Some(signal.window), ..Self::default() };
+        let mut text = Self {
+            fresh_for: Some(signal.fresh_for),
+            window: Some(signal.window),
+            absent: signal.absent,
+            ..Self::default()
+        };
         match signal.source {
             SignalSource::Balancer(b) => text.balancer = Some(b),
             SignalSource::Process(p) => text.process = Some(p),
@@ -215,6 +261,27 @@ impl Signal {
                         .help("name another source for the signal"),
                 ),
             SignalSource::Balancer(_) | SignalSource::Process(_) | SignalSource::Push(_) => {}
+        }
+        for (key, rule) in [("grow", &self.absent.grow), ("shrink", &self.absent.shrink)] {
+            let at = at.key("absent").key(key);
+            match rule {
+                WhenAbsent::LastKnown(age) if *age < self.fresh_for => problems.push(Problem::new(
+                    at.key("lastKnown"),
+                    format!(
+                        "is shorter than `freshFor`, {}: the last value is used that long anyway",
+                        self.fresh_for
+                    ),
+                )),
+                WhenAbsent::Signal(name) => {
+                    let at = at.key("signal");
+                    if let Some(other) = workload.require_signal(name, &at, problems)
+                        && (other.unit() != self.unit() || other.scope() != self.scope())
+                    {
+                        problems.push(Problem::new(at, format!("`{name}` is of another unit or scope")));
+                    }
+                }
+                WhenAbsent::Hold | WhenAbsent::LastKnown(_) | WhenAbsent::Replicas(_) => {}
+            }
         }
         for (key, span) in [("freshFor", self.fresh_for), ("window", self.window)] {
             if span.is_zero() {

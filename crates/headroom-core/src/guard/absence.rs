@@ -1,52 +1,125 @@
 //! Absence: nothing shrinks because something could not be read.
 //!
 //! A strategy that lacks its signal abstains. If the others then want less, the highest want may be missing from
-//! the comparison, so the count is held. Growing on what *is* known stays allowed.
+//! the comparison, so the count is held. Growing on what *is* known stays allowed. A source that fails holds all it
+//! feeds, whichever strategy asks: it may be the first to notice what the others can't see yet.
+//!
+//! A policy may say what stands in for a signal, by direction ([`AbsentRule`](crate::fleet::AbsentRule)). What comes of
+//! every fault in either direction is a table in `docs/data-quality.md`, each cell of which a test checks.
 
-use crate::decision::{By, Draft, Recommendation};
+use crate::context::Context;
+use crate::decision::{Advice, By, Draft, Recommendation, SeenSignal};
+use crate::fleet::WhenAbsent;
+use crate::names::SignalName;
+use crate::reading::{Absence, Reading};
 use crate::reason::Reason;
+use crate::units::Replicas;
 
-pub(super) fn limit(recommendations: &[Recommendation], draft: &mut Draft) {
+pub(super) fn limit(cx: &Context<'_>, recommendations: &[Recommendation], draft: &mut Draft) {
+    // Without a fault there is nothing to do, and that is nearly always.
+    if !cx.signals.iter().any(|s| s.reading.is_fault()) {
+        return;
+    }
+    let mut needs = Vec::new();
+    for strategy in &cx.workload().strategies {
+        strategy.needs(&mut needs);
+    }
+    let silent = !recommendations.iter().any(|r| matches!(r.advice, Advice::Wants { .. }));
+    let faults = || cx.signals.iter().filter(|s| s.reading.is_fault() && matters(s, &needs, recommendations));
+    for seen in faults() {
+        let Some(signal) = cx.signal(&seen.name) else { continue };
+        let why = |replicas| Reason::FallbackReplicas { signal: seen.name.clone(), replicas };
+        if let WhenAbsent::Replicas(least) = signal.absent.grow
+            && draft.wanted() < least
+            && !draft.shrinks()
+        {
+            draft.move_to(least, By::Absence, why(least));
+        }
+        if let WhenAbsent::Replicas(least) = signal.absent.shrink
+            && silent
+            && least < draft.wanted()
+            && !draft.grows()
+        {
+            draft.move_to(least, By::Absence, why(least));
+        }
+    }
     if !draft.shrinks() {
         return;
     }
-    if let Some(signal) = recommendations.iter().find_map(|r| r.advice.why().absent_signal()) {
-        draft.move_to(draft.from(), By::Absence, Reason::HeldForAbsence { signal: signal.clone() });
+    // Of several signals at fault the one that allows least counts.
+    let floors = faults().map(|seen| (floor(cx, seen, draft.from()), &seen.name));
+    if let Some((floor, signal)) = floors.max_by_key(|(floor, _)| *floor)
+        && draft.wanted() < floor
+    {
+        draft.move_to(floor, By::Absence, Reason::HeldForAbsence { signal: signal.clone() });
+    }
+}
+
+/// Whether a fault of this signal concerns the decision: a strategy needs it, abstains for it, or its source failed.
+fn matters(seen: &SeenSignal, needs: &[SignalName], recommendations: &[Recommendation]) -> bool {
+    needs.contains(&seen.name)
+        || matches!(seen.reading, Reading::Missing(Absence::SourceFailed(_)))
+        || recommendations.iter().any(|r| r.advice.why().absent_signal() == Some(&seen.name))
+}
+
+/// How far the count may shrink while this signal is at fault.
+fn floor(cx: &Context<'_>, seen: &SeenSignal, from: Replicas) -> Replicas {
+    let Some(signal) = cx.signal(&seen.name) else { return from };
+    match &signal.absent.shrink {
+        WhenAbsent::Hold => from,
+        WhenAbsent::Replicas(least) => (*least).min(from),
+        rule => cx.stands_in(&seen.name, rule).map_or(from, |_| Replicas::ZERO),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::decision::{Advice, Recommendation};
-    use crate::guard::testing::Case;
-    use crate::reading::Absence;
-    use crate::reason::Reason;
+    use super::*;
+    use crate::fleet::AbsentRule;
     use crate::strategy::StrategyKind;
-    use crate::units::Span;
+    use crate::strategy::testing::{Case, seeing_with};
+
+    /// Where a draft from ten to `want` ends, while a strategy abstains for `signal`.
+    fn limited(case: &Case, signal: &str, rule: AbsentRule, want: u32) -> u32 {
+        let name: SignalName = signal.parse().unwrap();
+        let set = |w: &mut crate::fleet::Workload| w.signals.get_mut(&name).unwrap().absent = rule;
+        seeing_with(&case.clone().replicas(10), set, |cx| {
+            let advice = Advice::abstains(cx.fresh(&name).err().unwrap_or(Reason::NobodyWants));
+            let abstains = [Recommendation { strategy: StrategyKind::Threshold, index: 0, advice }];
+            let mut draft = Draft::starting_at(Replicas(10), Vec::new());
+            draft.move_to(Replicas(want), By::Strategies, Reason::NobodyWants);
+            limit(cx, &abstains, &mut draft);
+            draft.wanted().0
+        })
+    }
 
     #[test]
     fn a_missing_or_stale_signal_holds_shrinking_and_nothing_else() {
-        let signal = || "cpu".parse().unwrap();
-        for why in [
-            Reason::SignalAbsent { signal: signal(), absence: Absence::NotANumber },
-            Reason::SignalStale { signal: signal(), age: Span::seconds(60) },
-        ] {
-            let abstains = [Recommendation {
-                strategy: StrategyKind::Threshold,
-                index: 0,
-                advice: Advice::abstains(why),
-            }];
-            let limit = |_: &crate::context::Context<'_>, draft: &mut _| super::limit(&abstains, draft);
-            assert_eq!(Case::new(8, 4).limited(limit), 8);
-            assert_eq!(Case::new(8, 12).limited(limit), 12);
+        for case in [Case::absent(), Case::absent().not_a_number("cpu"), Case::cpu(0.5).aged(60)] {
+            assert_eq!(limited(&case, "cpu", AbsentRule::default(), 4), 10, "{case:?}");
+            assert_eq!(limited(&case, "cpu", AbsentRule::default(), 12), 12, "{case:?}");
         }
+        assert_eq!(limited(&Case::cpu(0.0), "cpu", AbsentRule::default(), 4), 4, "zero is a value");
     }
+
     #[test]
-    fn having_nothing_to_measure_is_no_fault_and_holds_nothing() {
-        let why = Reason::SignalAbsent { signal: "p95".parse().unwrap(), absence: Absence::Idle };
-        let abstains =
-            [Recommendation { strategy: StrategyKind::Threshold, index: 0, advice: Advice::abstains(why) }];
-        let limit = |_: &crate::context::Context<'_>, draft: &mut _| super::limit(&abstains, draft);
-        assert_eq!(Case::new(8, 4).limited(limit), 4);
+    fn fallback_replicas_are_gone_to_where_nobody_wants_anything() {
+        let rule = |grow: Option<u32>, shrink: Option<u32>| AbsentRule {
+            grow: grow.map_or(WhenAbsent::Hold, |n| WhenAbsent::Replicas(Replicas(n))),
+            shrink: shrink.map_or(WhenAbsent::Hold, |n| WhenAbsent::Replicas(Replicas(n))),
+        };
+        for (grow, shrink, expected) in [
+            (Some(15), None, 15),
+            (Some(5), None, 10),
+            (None, Some(6), 6),
+            (None, Some(12), 10),
+            (None, None, 10),
+        ] {
+            assert_eq!(
+                limited(&Case::absent(), "cpu", rule(grow, shrink), 10),
+                expected,
+                "{grow:?} {shrink:?}"
+            );
+        }
     }
 }

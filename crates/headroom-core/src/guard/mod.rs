@@ -39,7 +39,7 @@ use crate::units::Replicas;
 /// Runs every guard over `draft`.
 pub(crate) fn limit(cx: &Context<'_>, recommendations: &[Recommendation], draft: &mut Draft) {
     settled::limit(cx, draft);
-    absence::limit(recommendations, draft);
+    absence::limit(cx, recommendations, draft);
     stabilise::limit(cx, draft);
     step::limit(cx, draft);
     gradual::limit(cx, draft);
