@@ -1,5 +1,7 @@
 //! Every cell of the tables in `docs/data-quality.md`, put to the live controller.
 
+#![expect(clippy::unwrap_used, reason = "helpers of a test")]
+
 use headroom_core::controller::{Controller, Effect, Input, Measured};
 use headroom_core::fleet::{Fleet, FleetDocument};
 use headroom_core::observation::TargetStatus;
