@@ -11,6 +11,7 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
+use headroom_core::calendar::{Cron, TimeOfDay, Zone};
 use headroom_core::names::{SignalName, WorkloadName};
 use headroom_core::units::{Quantity, Span, Timestamp};
 use serde_json::{Map, Value};
@@ -24,10 +25,13 @@ use crate::tree::{Entry, Kind, Node, Scalar, Standing};
 type TextRule = fn(&str) -> Result<(), String>;
 
 /// The formats of strings that the walk knows.
-const FORMATS: [(&str, TextRule); 3] = [
+const FORMATS: [(&str, TextRule); 6] = [
     ("span", |text| text.parse::<Span>().map(drop).map_err(|e| e.to_string())),
     ("quantity", |text| text.parse::<Quantity>().map(drop).map_err(|e| e.to_string())),
     ("date-time", |text| text.parse::<Timestamp>().map(drop).map_err(|e| e.to_string())),
+    ("cron", |text| text.parse::<Cron>().map(drop).map_err(|e| e.to_string())),
+    ("time-zone", |text| text.parse::<Zone>().map(drop).map_err(|e| e.to_string())),
+    ("time-of-day", |text| text.parse::<TimeOfDay>().map(drop).map_err(|e| e.to_string())),
 ];
 
 /// The patterns of names that the walk knows.

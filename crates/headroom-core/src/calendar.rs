@@ -221,7 +221,7 @@ impl fmt::Display for Hours {
 }
 
 macro_rules! as_text {
-    ($type:ident, $error:ident, $pattern:literal, $description:literal) => {
+    ($type:ident, $error:ident, $format:literal, $description:literal) => {
         impl TryFrom<String> for $type {
             type Error = $error;
             fn try_from(text: String) -> Result<Self, $error> {
@@ -238,15 +238,15 @@ macro_rules! as_text {
                 stringify!($type).into()
             }
             fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!({ "description": $description, "type": "string", "pattern": $pattern })
+                json_schema!({ "description": $description, "type": "string", "format": $format })
             }
         }
     };
 }
 
-as_text!(Cron, NotACron, r"^\S+( +\S+){4}$", "A cron line: minute, hour, day of month, month, day of week.");
-as_text!(Zone, NotAZone, "^.+$", "A time zone by its IANA name, such as Asia/Seoul.");
-as_text!(TimeOfDay, NotATimeOfDay, "^[0-2][0-9]:[0-5][0-9]$", "A time of day, such as 09:30.");
+as_text!(Cron, NotACron, "cron", "A cron line: minute, hour, day of month, month, day of week.");
+as_text!(Zone, NotAZone, "time-zone", "A time zone by its IANA name, such as Asia/Seoul.");
+as_text!(TimeOfDay, NotATimeOfDay, "time-of-day", "A time of day, such as 09:30.");
 
 impl PartialEq for Cron {
     fn eq(&self, other: &Self) -> bool {

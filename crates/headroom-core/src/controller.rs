@@ -260,6 +260,8 @@ impl Controller {
                 for (name, memory) in &mut self.memories {
                     memory.in_flight = None;
                     memory.status = None;
+                    // The pause after advice is of the run that only said it; this one may do it.
+                    memory.failure.take_if(|failure| failure.error.is_none());
                     effects.push(Effect::Look(name.clone()));
                 }
             }

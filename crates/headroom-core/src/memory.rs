@@ -287,6 +287,13 @@ impl Memory {
         self.latest.as_ref()
     }
 
+    /// The count there is, an action under way included; `None` while the target was never seen.
+    #[must_use]
+    pub fn present(&self) -> Option<Replicas> {
+        let seen = self.status.as_ref().map(|(_, status)| status.wanted);
+        self.in_flight.as_ref().map(|action| action.to).or(seen)
+    }
+
     /// The last look at the target that succeeded, and when it was.
     #[must_use]
     pub fn status(&self) -> Option<&(Timestamp, TargetStatus)> {

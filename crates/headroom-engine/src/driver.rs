@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use headroom_core::action::Action;
 use headroom_core::controller::{Controller, Effect, Input, Notice, Override, Settled, Snapshot, decide};
-use headroom_core::decision::By;
+use headroom_core::decision::{By, DecisionId};
 use headroom_core::fleet::Fleet;
 use headroom_core::memory::{AppliedPlan, Memory};
 use headroom_core::names::WorkloadName;
@@ -57,8 +57,6 @@ pub enum Message {
     Looked(WorkloadName, Result<TargetStatus, TargetError>),
     /// The result of an action.
     Settled(Box<Action>, Result<TargetStatus, TargetError>),
-    /// An action that was only said.
-    Advised(Box<Action>),
     /// See [`EngineHandle::overview`].
     Overview(oneshot::Sender<Overview>),
     /// See [`EngineHandle::workload`].
@@ -283,10 +281,6 @@ impl Driver {
                 };
                 self.input(Input::Settled { at, workload, decision, outcome }, round);
             }
-            Message::Advised(action) => {
-                let (workload, decision) = (action.workload().clone(), action.record().decision.clone());
-                self.input(Input::Settled { at, workload, decision, outcome: Settled::Advised }, round);
-            }
             // Whoever asked may have gone meanwhile; then nobody misses the answer.
             Message::Overview(answer) => drop(answer.send(self.overview(at))),
             Message::Workload(name, answer) => drop(answer.send(self.view(&name, at))),
@@ -315,8 +309,18 @@ impl Driver {
     }
 
     fn input(&mut self, input: Input, round: &mut Round) {
-        round.effects.extend(self.controller.handle(input.clone()));
+        let at = round.batch.at;
+        let mut effects = self.controller.handle(input.clone());
         round.batch.inputs.push(input);
+        let only_said = if self.advise { take_only_said(&mut effects) } else { Vec::new() };
+        round.effects.extend(effects);
+        for decision in only_said {
+            // Settled at once: what was only said must not seem under way, not even to a plan made a moment later.
+            let workload = decision.workload.clone();
+            let settled = Input::Settled { at, workload, decision, outcome: Settled::Advised };
+            round.effects.extend(self.controller.handle(settled.clone()));
+            round.batch.inputs.push(settled);
+        }
     }
 
     /// Takes in a look, unless it shows what is known and was written down a moment ago.
@@ -391,8 +395,7 @@ impl Driver {
                 .ok_or_else(|| {
                     format!("the plan names the workload `{name}`, which this fleet does not have")
                 })?
-                .latest()
-                .map(|latest| latest.to);
+                .present();
             if present != Some(entry.saw) {
                 let present = present.map_or_else(|| "unknown".to_owned(), |count| count.to_string());
                 return Err(format!(
@@ -411,7 +414,6 @@ impl Driver {
         for effect in round.effects.drain(..) {
             match effect {
                 Effect::Record(decision) => {
-                    // In advise mode only what a person applied is done.
                     let _ = self.events.send(Event::Decided(Arc::new((*decision).clone())));
                     round.batch.decisions.push(*decision);
                 }
@@ -420,13 +422,7 @@ impl Driver {
                 Effect::Notify(notice) => round.batch.notices.push(notice),
             }
         }
-        let by_person = |action: &Action, batch: &Batch| {
-            let decision = batch.decisions.iter().find(|d| d.id == action.record().decision);
-            decision.is_some_and(|d| d.steps.iter().any(|s| s.by == By::Person))
-        };
-        let (doing, advised): (Vec<_>, Vec<_>) =
-            actions.into_iter().partition(|action| !self.advise || by_person(action, &round.batch));
-        round.batch.actions.extend(doing.iter().map(|action| action.record().clone()));
+        round.batch.actions.extend(actions.iter().map(|action| action.record().clone()));
         self.note(&round.batch.notices);
         let at = now();
         let pause = Span::millis(SNAPSHOT_EVERY.as_millis().max(50 * self.targets.len() as u64));
@@ -442,21 +438,18 @@ impl Driver {
         }
         match written {
             Ok(()) => {
-                for action in doing {
+                for action in actions {
                     let _ = self.events.send(Event::Acting(action.record().clone()));
                     self.act(action);
                 }
             }
             Err(why) => {
-                for action in doing {
+                for action in actions {
                     let error =
                         TargetError::Failed(format!("not done, because it could not be written down: {why}"));
                     self.report(Message::Settled(Box::new(action), Err(error)));
                 }
             }
-        }
-        for action in advised {
-            self.report(Message::Advised(Box::new(action)));
         }
         for workload in looks {
             self.look(workload);
@@ -622,6 +615,29 @@ impl Driver {
             workloads: workloads.collect(),
         }
     }
+}
+
+/// Takes the actions out of `effects` that are to be said and not done: in advise mode only what a person applied is
+/// done. Gives the decisions they carried out.
+fn take_only_said(effects: &mut Vec<Effect>) -> Vec<DecisionId> {
+    let by_person: Vec<_> = effects
+        .iter()
+        .filter_map(|effect| match effect {
+            Effect::Record(decision) if decision.steps.iter().any(|s| s.by == By::Person) => {
+                Some(decision.id.clone())
+            }
+            Effect::Record(_) | Effect::Look(_) | Effect::Act(_) | Effect::Notify(_) => None,
+        })
+        .collect();
+    let mut said = Vec::new();
+    effects.retain(|effect| match effect {
+        Effect::Act(action) if !by_person.contains(&action.record().decision) => {
+            said.push(action.record().decision.clone());
+            false
+        }
+        Effect::Act(_) | Effect::Record(_) | Effect::Look(_) | Effect::Notify(_) => true,
+    });
+    said
 }
 
 /// A status without what each replica uses: that is measured as signals, and would make every look news.
