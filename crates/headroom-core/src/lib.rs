@@ -9,6 +9,7 @@
 
 pub mod action;
 pub mod calendar;
+pub mod capacity;
 pub mod combine;
 pub mod context;
 pub mod controller;

@@ -51,6 +51,7 @@ pub use threshold::Threshold;
 pub use traffic_pattern::{LoadClass, TrafficPattern};
 pub use watermark::Watermark;
 
+use crate::capacity::Learning;
 use crate::context::Context;
 use crate::decision::Advice;
 use crate::fleet::{Path, Problem, Workload};
@@ -189,6 +190,10 @@ pub(crate) trait Recommend {
     fn windows(&self, _signal: &SignalName, _windows: &mut Vec<Span>) {}
     /// Adds the signals without which the strategy can't judge.
     fn needs(&self, _signals: &mut Vec<SignalName>) {}
+    /// What the capacity of one replica is to be learned from, where the strategy reckons with one.
+    fn learns(&self, _workload: &Workload) -> Option<Learning> {
+        None
+    }
     /// What the strategy is to remember of the present, where the signals' past is not enough.
     fn remember(&self, _cx: &Context<'_>) -> Option<StrategyMemory> {
         None
@@ -290,6 +295,10 @@ impl Strategy {
 
     pub(crate) fn needs(&self, signals: &mut Vec<SignalName>) {
         self.rule().needs(signals);
+    }
+
+    pub(crate) fn learns(&self, workload: &Workload) -> Option<Learning> {
+        self.rule().learns(workload)
     }
 
     pub(crate) fn remember(&self, cx: &Context<'_>) -> Option<StrategyMemory> {
