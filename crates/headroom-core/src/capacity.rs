@@ -1,16 +1,21 @@
 //! What one replica carries within the objective.
 //!
 //! A policy that states an objective needs this one figure to turn load into replicas. A person may know it and
-//! write it down as a [`CapacityHint`]; else it is learned from what is seen. Whoever needs it asks
-//! [`Context::capacity`] and gets it with its bounds and where it comes from; nobody else reckons one.
+//! write it down as a [`CapacityHint`]; else it is learned from what is seen (`learned.rs` says how). Whoever needs
+//! it asks [`Context::capacity`] and gets it with its bounds and where it comes from; nobody else reckons one.
 
+mod learned;
+
+use learned::{Learned, Look};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::context::Context;
-use crate::fleet::{BalancerSignal, Path, Problem, ProcessSignal, Scope, SignalSource, Workload};
+use crate::fleet::{BalancerSignal, Path, Problem, ProcessSignal, SignalSource, Workload};
 use crate::names::SignalName;
-use crate::units::{Level, Quantity, Unit};
+use crate::observation::Phase;
+use crate::say::Language;
+use crate::units::{Level, Quantity, Span, Unit};
 
 /// What a person knows of the capacity of one replica.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -66,8 +71,8 @@ impl CapacityHint {
 pub struct Learning {
     /// The load: a total, such as requests a second or messages being worked on.
     pub demand: SignalName,
-    /// The latency of the objective and its limit in seconds, where the objective is one.
-    pub latency: Option<(SignalName, Level)>,
+    /// What the objective limits; nothing is learned where it limits nothing that is seen.
+    pub quality: Option<Quality>,
     /// The share of errors and the most that is borne, where errors are seen.
     pub errors: Option<(SignalName, Level)>,
     /// Requests being worked on, in all.
@@ -78,34 +83,46 @@ pub struct Learning {
     pub hint: Option<Level>,
 }
 
-/// The share of errors that is borne unless an objective says otherwise: 1 %, far above a retried connection and far
-/// below a service that sheds load.
+/// A signal that shall stay below a limit.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Quality {
+    /// Which.
+    pub signal: SignalName,
+    /// The limit, in the signal's unit.
+    pub limit: Level,
+    /// Whether it is a time, such as a quantile of latency; else it is taken to grow in proportion to the load of a
+    /// replica, as a utilisation does.
+    pub is_time: bool,
+}
+
+/// The share of errors that is borne: 1 %, far above a retried connection and far below a service that sheds load.
 const ERRORS_BORNE: f64 = 0.01;
 
 impl Learning {
-    /// Learning of `demand`; errors, requests in flight and cpu are taken from the signals the workload has.
+    /// Learning how much of `demand` keeps a signal below its limit; errors, requests in flight and cpu are taken from
+    /// the signals the workload has.
     #[must_use]
     pub fn of(
         workload: &Workload,
         demand: &SignalName,
-        latency: Option<(SignalName, Level)>,
+        below: Option<(SignalName, Level)>,
         hint: Option<&CapacityHint>,
     ) -> Self {
         let find = |source: &SignalSource| {
             workload.signals.iter().find(|(_, s)| s.source == *source).map(|(name, _)| name.clone())
         };
-        let errors = find(&SignalSource::Balancer(BalancerSignal::ErrorRatio));
-        let in_flight = find(&SignalSource::Balancer(BalancerSignal::InFlight));
-        let cpu = find(&SignalSource::Process(ProcessSignal::Cpu)).or_else(|| {
-            let pushed = |s: &crate::fleet::Signal| s.unit() == Unit::Ratio && s.scope() == Scope::PerReplica;
-            workload.signals.iter().find(|(_, s)| pushed(s)).map(|(name, _)| name.clone())
+        let quality = below.map(|(signal, limit)| {
+            let unit = workload.signals.get(&signal).map(crate::fleet::Signal::unit);
+            Quality { signal, limit, is_time: unit == Some(Unit::Seconds) }
         });
+        let errors = find(&SignalSource::Balancer(BalancerSignal::ErrorRatio));
         Self {
             demand: demand.clone(),
-            latency,
+            quality,
             errors: errors.and_then(|name| Some((name, Level::new(ERRORS_BORNE).ok()?))),
-            in_flight,
-            cpu,
+            in_flight: find(&SignalSource::Balancer(BalancerSignal::InFlight)),
+            cpu: find(&SignalSource::Process(ProcessSignal::Cpu)),
             hint: hint.and_then(CapacityHint::level),
         }
     }
@@ -124,6 +141,8 @@ pub struct Capacity {
     pub high: Option<Level>,
     /// How many measurements it rests on; 0 for a figure that only the policy gives.
     pub evidence: u32,
+    /// What the figure counts.
+    pub unit: Unit,
     /// Where `usable` comes from.
     pub basis: Basis,
 }
@@ -134,6 +153,129 @@ pub struct Capacity {
 pub enum Basis {
     /// The policy says so, and nothing seen speaks against it.
     Hint,
+    /// So much was carried within the objective, and a little more is tried.
+    Carried,
+    /// A higher load was seen to miss the objective.
+    Breached,
+    /// What replicas answered while more waited than they could take up.
+    Saturated,
+    /// The load at which the limited utilisation is reached.
+    Utilisation,
+    /// More would need more than a core.
+    Core,
+}
+
+impl Capacity {
+    /// The capacity in one sentence.
+    #[must_use]
+    pub fn say(&self, language: Language) -> String {
+        let amount = |level: Level| self.unit.say(level);
+        let basis = match (self.basis, language) {
+            (Basis::Hint, Language::English) => "as the policy says",
+            (Basis::Hint, Language::Korean) => "정책에 적힌 값",
+            (Basis::Carried, Language::English) => "a little above what was carried",
+            (Basis::Carried, Language::Korean) => "감당한 것보다 조금 높게",
+            (Basis::Breached, Language::English) => "more was seen to miss the objective",
+            (Basis::Breached, Language::Korean) => "그 이상에서는 목표를 놓침",
+            (Basis::Saturated, Language::English) => "of what replicas answered while all were busy",
+            (Basis::Saturated, Language::Korean) => "모두 바쁠 때 처리한 양에서 구함",
+            (Basis::Utilisation, Language::English) => "where the limit of utilisation is reached",
+            (Basis::Utilisation, Language::Korean) => "사용률 한도에 이르는 부하",
+            (Basis::Core, Language::English) => "more would take more than a core",
+            (Basis::Core, Language::Korean) => "그 이상은 코어 하나를 넘음",
+        };
+        match (language, self.high) {
+            (Language::English, Some(high)) => format!(
+                "one replica carries {} ({basis}); {} carried, less than {}; {} measurements",
+                amount(self.usable),
+                amount(self.low),
+                amount(high),
+                self.evidence
+            ),
+            (Language::English, None) => format!(
+                "one replica carries {} ({basis}); {} carried; {} measurements",
+                amount(self.usable),
+                amount(self.low),
+                self.evidence
+            ),
+            (Language::Korean, Some(high)) => format!(
+                "복제본 하나가 {} 감당 ({basis}); {} 감당함, {} 미만; 측정 {}회",
+                amount(self.usable),
+                amount(self.low),
+                amount(high),
+                self.evidence
+            ),
+            (Language::Korean, None) => format!(
+                "복제본 하나가 {} 감당 ({basis}); {} 감당함; 측정 {}회",
+                amount(self.usable),
+                amount(self.low),
+                self.evidence
+            ),
+        }
+    }
+}
+
+/// What is learned of a workload's capacity, once for each strategy that reckons with one.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Capacities(Vec<Learned>);
+
+impl Capacities {
+    /// Whether nothing is to be learned.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Makes room for what `workload`'s strategies ask about, and keeps what is still of use.
+    pub(crate) fn fit(&mut self, workload: &Workload) {
+        let mut old = std::mem::take(&mut self.0);
+        for (index, strategy) in workload.strategies.iter().enumerate() {
+            let Some(learning) = strategy.learns(workload) else { continue };
+            let quality = learning.quality.as_ref().and_then(|q| workload.signals.get(&q.signal));
+            let length = quality.map_or(Span::ZERO, |signal| signal.window);
+            let mut fresh = Learned::new(index, learning, length);
+            if let Some(known) = old.iter().position(|known| known.is_about(&fresh)) {
+                fresh.take_over(old.swap_remove(known));
+            }
+            self.0.push(fresh);
+        }
+    }
+
+    /// Takes in the moment that `cx` shows.
+    pub(crate) fn learn(&mut self, cx: &Context<'_>) {
+        for learned in &mut self.0 {
+            let value = |signal: &SignalName| Some(cx.reading(signal)?.fresh()?.value.get());
+            let learning = &learned.learning;
+            let ready = cx.status().replicas.iter().filter(|replica| replica.phase == Phase::Ready);
+            let mut versions = ready.map(|replica| replica.version.as_deref());
+            let version = versions.next().flatten();
+            let look = Look {
+                at: cx.at(),
+                ready: cx.ready().0,
+                demand: value(&learning.demand),
+                quality: learning.quality.as_ref().and_then(|q| value(&q.signal)),
+                errors: learning.errors.as_ref().and_then(|(signal, _)| value(signal)),
+                in_flight: learning.in_flight.as_ref().and_then(value),
+                cpu: learning.cpu.as_ref().and_then(value),
+                version,
+                is_mixed: versions.any(|other| other != version),
+                start_up: cx.memory().start_ups().expected(),
+            };
+            learned.learn(&look);
+        }
+    }
+
+    /// What is known for the strategy at `index`.
+    pub(crate) fn of(&self, index: usize, workload: &Workload) -> Option<Capacity> {
+        let learned = self.0.iter().find(|learned| learned.strategy == index)?;
+        let unit = workload.signals.get(&learned.learning.demand)?.unit();
+        learned.capacity(unit)
+    }
+
+    /// What is known for the first strategy that reckons with a capacity.
+    pub(crate) fn first(&self, workload: &Workload) -> Option<Capacity> {
+        self.of(self.0.first()?.strategy, workload)
+    }
 }
 
 impl Context<'_> {
@@ -141,9 +283,7 @@ impl Context<'_> {
     /// experience says.
     #[must_use]
     pub fn capacity(&self) -> Option<Capacity> {
-        let learning = self.workload().strategies.get(self.strategy)?.learns(self.workload())?;
-        let hint = learning.hint.filter(|hint| *hint > Level::ZERO)?;
-        Some(Capacity { usable: hint, low: hint, high: None, evidence: 0, basis: Basis::Hint })
+        self.memory().capacities.of(self.strategy, self.workload())
     }
 }
 

@@ -294,6 +294,7 @@ impl Controller {
         match status {
             Ok(status) => {
                 memory.start_ups.learn(&status);
+                memory.drains.learn(at, &status);
                 memory.look_error = None;
                 memory.status = Some((at, status));
             }
@@ -384,6 +385,7 @@ fn evaluate(
     if let Some(count) = recommended {
         memory.recommended(at, decision.from, count);
         remember(name, workload, memory, &decision);
+        learn_capacity(name, workload, memory, &decision);
     }
     if let Some(finding) = inspect(workload, memory, &decision).first() {
         effects.push(Effect::Notify(reject(&mut decision, finding)));
@@ -469,6 +471,7 @@ pub fn decide(
         ready: Replicas::ZERO,
         starting: Replicas::ZERO,
         start_up: memory.start_ups.expected(),
+        capacity: memory.capacities.first(workload),
         signals,
         recommendations,
         steps: Vec::new(),
@@ -517,6 +520,20 @@ pub fn decide(
         Outcome::Keep
     };
     (decision, Some(recommended))
+}
+
+/// Lets what one replica carries be learned from the moment that was just decided on.
+fn learn_capacity(name: &WorkloadName, workload: &Workload, memory: &mut Memory, decision: &Decision) {
+    if memory.capacities.is_empty() {
+        return;
+    }
+    let mut capacities = std::mem::take(&mut memory.capacities);
+    if let Some((_, status)) = &memory.status {
+        let (at, current, signals) = (decision.at, decision.from, decision.signals.as_slice());
+        let memory = &*memory;
+        capacities.learn(&Context { at, name, workload, status, current, signals, memory, strategy: 0 });
+    }
+    memory.capacities = capacities;
 }
 
 /// Lets the strategies that need more than the signals' past remember the moment that was just decided on.

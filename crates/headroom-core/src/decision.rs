@@ -10,6 +10,7 @@ use std::str::FromStr;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
+use crate::capacity::Capacity;
 use crate::names::{SignalName, WorkloadName};
 use crate::reading::Reading;
 use crate::reason::Reason;
@@ -332,6 +333,9 @@ pub struct Decision {
     pub starting: Replicas,
     /// How long a start has been seen to take (C6), where that is known: a replica asked for now is ready then.
     pub start_up: Option<Span>,
+    /// What one replica carries within the objective, where a strategy reckons with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<Capacity>,
     /// The signals as seen.
     pub signals: Vec<SeenSignal>,
     /// What the strategies said.

@@ -12,6 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::action::ActionRecord;
+use crate::capacity::{Capacities, Capacity};
 use crate::decision::Decision;
 use crate::extremes::Extremes;
 use crate::fleet::Workload;
@@ -19,7 +20,7 @@ use crate::names::SignalName;
 use crate::observation::TargetStatus;
 use crate::reading::{Absence, Sample};
 use crate::series::Series;
-use crate::start_up::StartUps;
+use crate::start_up::{Drains, StartUps};
 use crate::strategy::{Strategy, StrategyMemory};
 use crate::units::{Replicas, Span, Timestamp};
 
@@ -45,6 +46,11 @@ pub struct Memory {
     pub(crate) in_flight: Option<ActionRecord>,
     pub(crate) failure: Option<Failure>,
     pub(crate) start_ups: StartUps,
+    #[serde(default, skip_serializing_if = "Drains::is_empty")]
+    pub(crate) drains: Drains,
+    /// What one replica carries.
+    #[serde(default, skip_serializing_if = "Capacities::is_empty")]
+    pub(crate) capacities: Capacities,
     pub(crate) freeze: Option<Freeze>,
     pub(crate) waiting: Option<(Timestamp, u32)>,
     pub(crate) applied: Option<AppliedPlan>,
@@ -171,6 +177,8 @@ impl Memory {
             in_flight: None,
             failure: None,
             start_ups: StartUps::default(),
+            drains: Drains::default(),
+            capacities: Capacities::default(),
             freeze: None,
             waiting: None,
             applied: None,
@@ -207,6 +215,7 @@ impl Memory {
         };
         let strategies: Vec<_> = workload.strategies.iter().enumerate().map(keep).collect();
         self.strategies = if strategies.iter().any(remembers) { strategies } else { Vec::new() };
+        self.capacities.fit(workload);
         self.highest.resize(workload.behavior.down_window());
         self.lowest.resize(workload.behavior.up_window());
     }
@@ -268,6 +277,18 @@ impl Memory {
     #[must_use]
     pub fn start_ups(&self) -> &StartUps {
         &self.start_ups
+    }
+
+    /// The measured drain times.
+    #[must_use]
+    pub fn drains(&self) -> &Drains {
+        &self.drains
+    }
+
+    /// What one replica of `workload`, whose memory this is, carries, for the first strategy that reckons with it.
+    #[must_use]
+    pub fn capacity(&self, workload: &Workload) -> Option<Capacity> {
+        self.capacities.first(workload)
     }
 
     /// The freeze in force at `at`, if there is one.

@@ -1,5 +1,7 @@
 //! What is seen of a workload at one moment.
 
+use std::sync::Arc;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -56,6 +58,9 @@ pub struct ReplicaStatus {
     /// How often it was started anew.
     #[serde(default)]
     pub restarts: u32,
+    /// What it runs: replicas of the same version say the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<Arc<str>>,
 }
 
 /// What a replica is doing.

@@ -73,6 +73,7 @@ impl World {
                 cpu: Some(Level::new(noise(self.tenths + u64::from(n)))?),
                 memory: Some(Level::new(52_428_800.0)?),
                 restarts: 0,
+                version: None,
             })
         };
         let status = TargetStatus {

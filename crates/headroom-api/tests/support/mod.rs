@@ -207,6 +207,7 @@ impl World {
                 cpu: None,
                 memory: None,
                 restarts: 0,
+                version: None,
             });
         }
         if workload.as_str() == "thumbnails" {

@@ -364,6 +364,7 @@ impl Plant {
             cpu: None,
             memory: None,
             restarts: 0,
+            version: None,
         };
         // Those of the first moment were not seen starting.
         let ready = self.ready.iter().map(|u| status(u, Phase::Ready, (u.ready > 0).then(|| at(u.ready))));

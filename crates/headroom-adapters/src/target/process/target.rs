@@ -177,6 +177,7 @@ fn replica(replica: &ReplicaStatus) -> observation::ReplicaStatus {
         cpu: usage.and_then(|usage| Level::new(usage.cpu_cores?).ok()),
         memory: usage.and_then(|usage| bytes(usage.memory_bytes)),
         restarts: replica.restarts,
+        version: (!replica.spec_hash.is_empty()).then(|| replica.spec_hash.as_str().into()),
     }
 }
 
