@@ -10,7 +10,9 @@
 
 mod events;
 mod explained;
+pub mod export;
 mod gate;
+mod metrics;
 mod openapi;
 mod page;
 mod params;

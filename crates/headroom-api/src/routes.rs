@@ -34,7 +34,7 @@ use crate::explained::{Explained, ExplainedDecision, Explanations, explain};
 use crate::openapi::Answer;
 use crate::params::{LANG, Param, Params, SINCE, Shape, UNTIL, plain_text};
 use crate::problem::Problem;
-use crate::{App, events, gate, page};
+use crate::{App, events, gate, metrics, page};
 
 /// The largest body: a plan of two thousand workloads at 4 KB.
 const LARGEST_BODY: usize = 8 << 20;
@@ -202,6 +202,15 @@ pub(crate) fn operations() -> Vec<Operation> {
         )
         .events(schema::<events::Summary>)
         .served_by(get(events::events)),
+        read(
+            "/metrics",
+            "metrics",
+            "The controller for Prometheus, in its text format: inputs with their age, what strategies want, guards \
+             that bind, replicas, decisions by reason, cost, how long things took.",
+            &[],
+        )
+        .text()
+        .served_by(get(metrics::metrics)),
         read("/healthz", "healthz", "Whether the process answers.", &[]).text().served_by(get(healthz)),
         read("/readyz", "readyz", "Whether the engine answers.", &[]).text().served_by(get(readyz)),
         read("/openapi.json", "openapi", "This document.", &[])

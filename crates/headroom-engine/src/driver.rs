@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use headroom_core::action::Action;
 use headroom_core::controller::{Controller, Effect, Input, Notice, Override, Settled, Snapshot, decide};
@@ -16,11 +16,12 @@ use headroom_core::fleet::Fleet;
 use headroom_core::memory::{AppliedPlan, Memory};
 use headroom_core::names::WorkloadName;
 use headroom_core::observation::TargetStatus;
-use headroom_core::units::{Span, Timestamp};
+use headroom_core::units::{Replicas, Span, Timestamp};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
+use crate::figures::Figures;
 use crate::handle::{EVENT_BACKLOG, EngineHandle, Event, HandleError, Overview, StartUpView, WorkloadView};
 use crate::journal::{Batch, Journal, JournalError};
 use crate::plan::{self, Plan, PlanEntry};
@@ -51,8 +52,8 @@ pub type Targets = BTreeMap<WorkloadName, Arc<dyn Target>>;
 
 /// A question or an order to the loop.
 pub enum Message {
-    /// News from a source.
-    News(News),
+    /// News from a source, which is named.
+    News(Arc<str>, News),
     /// The result of a look.
     Looked(WorkloadName, Result<TargetStatus, TargetError>),
     /// The result of an action.
@@ -61,6 +62,8 @@ pub enum Message {
     Overview(oneshot::Sender<Overview>),
     /// See [`EngineHandle::workload`].
     Workload(WorkloadName, oneshot::Sender<Option<WorkloadView>>),
+    /// See [`EngineHandle::figures`].
+    Figures(oneshot::Sender<Figures>),
     /// See [`EngineHandle::fleet`].
     Fleet(oneshot::Sender<Arc<Fleet>>),
     /// See [`EngineHandle::say`].
@@ -154,6 +157,7 @@ pub async fn start(start: Start) -> Result<(EngineHandle, EngineTask), JournalEr
         messages,
         events,
         advise,
+        figures: Figures::default(),
         started_at: at,
         snapshot_at: at,
         unwritten: VecDeque::new(),
@@ -176,13 +180,14 @@ pub fn restore(snapshot: Snapshot, inputs: Vec<Input>) -> Option<Controller> {
 /// Feeds a source's news to the engine until either ends.
 pub fn feed(handle: &EngineHandle, mut source: Box<dyn Source>) -> JoinHandle<()> {
     let messages = handle.messages.clone();
+    let name: Arc<str> = source.name().into();
     tokio::spawn(async move {
         while let Some(news) = source.next().await {
-            if messages.send(Message::News(news)).await.is_err() {
+            if messages.send(Message::News(Arc::clone(&name), news)).await.is_err() {
                 return;
             }
         }
-        tracing::info!(source = source.name(), "the source has ended");
+        tracing::info!(source = %name, "the source has ended");
     })
 }
 
@@ -204,6 +209,7 @@ struct Driver {
     messages: mpsc::Sender<Message>,
     events: broadcast::Sender<Event>,
     advise: bool,
+    figures: Figures,
     started_at: Timestamp,
     snapshot_at: Timestamp,
     /// What a full disk kept from being written down, oldest first; tried again with the next round.
@@ -241,13 +247,17 @@ impl Driver {
         let mut stopping = false;
         while !stopping {
             let mut round = Round::begin();
+            let began;
             tokio::select! {
                 received = inbox.recv_many(&mut messages, BATCH) => {
                     if received == 0 {
                         return;
                     }
+                    began = Instant::now();
                 }
                 _ = tick.tick() => {
+                    began = Instant::now();
+                    self.charge(now());
                     self.look_at_all();
                     self.input(Input::Tick { at: now() }, &mut round);
                 }
@@ -256,6 +266,7 @@ impl Driver {
                 stopping |= self.message(message, &mut round);
             }
             self.finish(round).await;
+            self.figures.round(began.elapsed());
         }
         for poke in self.pokes {
             poke.abort();
@@ -266,10 +277,17 @@ impl Driver {
     fn message(&mut self, message: Message, round: &mut Round) -> bool {
         let at = now();
         match message {
-            Message::News(News::Samples(samples)) => self.input(Input::Sampled { at, samples }, round),
-            Message::News(News::Waiting { workload, requests }) => {
-                self.input(Input::Waiting { at, workload, requests }, round);
+            Message::News(source, news) => {
+                self.figures.heard(&source, &news, at);
+                self.input(
+                    match news {
+                        News::Samples(samples) => Input::Sampled { at, samples },
+                        News::Waiting { workload, requests } => Input::Waiting { at, workload, requests },
+                    },
+                    round,
+                );
             }
+            Message::Figures(answer) => drop(answer.send(self.figures.clone())),
             Message::Looked(workload, status) => self.looked(at, &workload, status, round),
             Message::Settled(action, outcome) => {
                 let record = action.record();
@@ -279,6 +297,7 @@ impl Driver {
                     Ok(status) => Settled::Done(without_usage(status)),
                     Err(error) => Settled::Failed(error.to_string()),
                 };
+                self.figures.settled(&workload, &outcome, at.since(record.at));
                 self.input(Input::Settled { at, workload, decision, outcome }, round);
             }
             // Whoever asked may have gone meanwhile; then nobody misses the answer.
@@ -299,6 +318,7 @@ impl Driver {
             Message::ChangeFleet { fleet, targets, answer } => {
                 self.input(Input::FleetChanged { at, fleet: fleet.document() }, round);
                 self.retarget(targets);
+                self.figures.fit(self.controller.fleet());
                 round.fleet_changed = true;
                 round.answers.push(answer);
             }
@@ -317,6 +337,7 @@ impl Driver {
         for decision in only_said {
             // Settled at once: what was only said must not seem under way, not even to a plan made a moment later.
             let workload = decision.workload.clone();
+            self.figures.settled(&workload, &Settled::Advised, Span::ZERO);
             let settled = Input::Settled { at, workload, decision, outcome: Settled::Advised };
             round.effects.extend(self.controller.handle(settled.clone()));
             round.batch.inputs.push(settled);
@@ -414,6 +435,7 @@ impl Driver {
         for effect in round.effects.drain(..) {
             match effect {
                 Effect::Record(decision) => {
+                    self.figures.decided(&decision);
                     let _ = self.events.send(Event::Decided(Arc::new((*decision).clone())));
                     round.batch.decisions.push(*decision);
                 }
@@ -469,7 +491,10 @@ impl Driver {
             self.unwritten.push_back(Arc::new(batch));
         }
         while let Some(batch) = self.unwritten.front() {
-            match self.journal.append(Arc::clone(batch)).await {
+            let began = Instant::now();
+            let appended = self.journal.append(Arc::clone(batch)).await;
+            self.figures.committed(began.elapsed(), appended.is_ok());
+            match appended {
                 Ok(_) => drop(self.unwritten.pop_front()),
                 Err(error) => {
                     if !error.may_pass() {
@@ -491,6 +516,7 @@ impl Driver {
 
     fn note(&mut self, notices: &[Notice]) {
         for notice in notices {
+            self.figures.noticed(notice);
             tracing::warn!(workload = %notice.workload, code = %notice.code, "{}", notice.message);
             self.notices.truncate(NOTICES - 1);
             self.notices.push_front(notice.clone());
@@ -517,6 +543,18 @@ impl Driver {
             }));
         }
         self.look_at_all();
+    }
+
+    /// Counts what the replicas that exist cost until now.
+    fn charge(&mut self, at: Timestamp) {
+        for (name, workload) in self.controller.fleet().workloads() {
+            let (Some(price), Some((_, status))) =
+                (workload.price, self.controller.memory(name).and_then(Memory::status))
+            else {
+                continue;
+            };
+            self.figures.charge(name, price.times(paid_for(status)).as_micro_dollars_per_hour(), at);
+        }
     }
 
     fn look_at_all(&self) {
@@ -638,6 +676,12 @@ fn take_only_said(effects: &mut Vec<Effect>) -> Vec<DecisionId> {
         Effect::Act(_) | Effect::Record(_) | Effect::Look(_) | Effect::Notify(_) => true,
     });
     said
+}
+
+/// The replicas that cost something: all that run, whatever they do.
+#[must_use]
+pub fn paid_for(status: &TargetStatus) -> Replicas {
+    status.ready.plus(status.starting.0).plus(status.draining.0)
 }
 
 /// A status without what each replica uses: that is measured as signals, and would make every look news.

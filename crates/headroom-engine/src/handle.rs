@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::driver::Message;
+use crate::figures::Figures;
 use crate::journal::Journal;
 use crate::plan::Plan;
 use crate::ports::News;
@@ -144,6 +145,14 @@ impl EngineHandle {
             .ok_or_else(|| HandleError::NoSuchWorkload(name.clone()))
     }
 
+    /// What the engine counted since its start.
+    ///
+    /// # Errors
+    /// [`HandleError::Gone`].
+    pub async fn figures(&self) -> Result<Figures, HandleError> {
+        self.ask(Message::Figures).await
+    }
+
     /// The policy in force.
     ///
     /// # Errors
@@ -166,7 +175,10 @@ impl EngineHandle {
     /// # Errors
     /// [`HandleError::Gone`].
     pub async fn push(&self, samples: Vec<Measured>) -> Result<(), HandleError> {
-        self.messages.send(Message::News(News::Samples(samples))).await.map_err(|_| HandleError::Gone)
+        self.messages
+            .send(Message::News("push".into(), News::Samples(samples)))
+            .await
+            .map_err(|_| HandleError::Gone)
     }
 
     /// What would change now, under the policy in force or under `fleet`.

@@ -5,6 +5,7 @@
 //! inputs; nothing but the loop touches the controller.
 
 pub mod driver;
+pub mod figures;
 pub mod handle;
 pub mod journal;
 pub mod plan;

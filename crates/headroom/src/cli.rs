@@ -278,6 +278,10 @@ pub(crate) enum JournalCommand {
 pub(crate) enum Export {
     /// The JSON schema of policy files
     Schema,
+    /// A dashboard for Grafana's import (A37)
+    Grafana,
+    /// Alert rules for Prometheus (B15)
+    Alerts,
 }
 
 /// Arguments of `simulate`.

@@ -11,6 +11,8 @@ use crate::exit::Exit;
 pub(crate) fn run(what: Export) -> Result<Exit> {
     match what {
         Export::Schema => print!("{}", headroom_config::schema_text()),
+        Export::Grafana => println!("{:#}", headroom_api::export::dashboard()),
+        Export::Alerts => print!("{}", serde_saphyr::to_string(&headroom_api::export::alert_rules())?),
     }
     Ok(Exit::Success)
 }
