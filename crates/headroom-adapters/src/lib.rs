@@ -3,5 +3,9 @@
 //! The heavy clients live here and nowhere else, so that the core stays pure and quick to test.
 
 pub mod balancer;
+pub mod haproxy;
+pub mod http;
+mod net;
+pub mod secret;
 pub mod source;
 pub mod target;

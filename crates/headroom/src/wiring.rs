@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use headroom_adapters::balancer::{Balancer, BalancerCommand, Ending};
 use headroom_adapters::source::channel::ChannelSource;
 use headroom_adapters::source::process::ProcessSource;
+use headroom_adapters::source::{self, Group};
 use headroom_adapters::target::process::ProcessTarget;
 use headroom_core::fleet::{Fleet, TargetSettings, Workload};
 use headroom_core::names::WorkloadName;
@@ -31,6 +32,9 @@ pub(crate) struct Wiring {
     parts: BTreeMap<WorkloadName, Part>,
     balancer: Balancer,
     figures: Option<mpsc::Receiver<News>>,
+    /// What is read from the sources of the policy, and what of it runs.
+    groups: Vec<Group>,
+    polled: Vec<(Group, JoinHandle<()>)>,
 }
 
 /// The running parts of one workload.
@@ -56,6 +60,8 @@ impl Wiring {
             parts: BTreeMap::new(),
             balancer,
             figures: Some(figures),
+            groups: source::groups(fleet),
+            polled: Vec::new(),
         };
         for (name, workload) in fleet.workloads() {
             wiring.add(name, workload).await?;
@@ -95,6 +101,20 @@ impl Wiring {
                     }
                 }
             });
+        }
+        // What is asked as before goes on; what changed starts anew.
+        for (group, task) in std::mem::take(&mut self.polled) {
+            if self.groups.contains(&group) {
+                self.polled.push((group, task));
+            } else {
+                task.abort();
+            }
+        }
+        for group in &self.groups {
+            if !self.polled.iter().any(|(polled, _)| polled == group) {
+                let poller = source::open(group, &self.base);
+                self.polled.push((group.clone(), driver::feed(handle, Box::new(poller))));
+            }
         }
         for (name, part) in &mut self.parts {
             if part.source.is_none() {
@@ -136,6 +156,7 @@ impl Wiring {
                 None => self.add(name, workload).await?,
             }
         }
+        self.groups = source::groups(&fleet);
         handle.change_fleet(fleet, self.targets()).await?;
         self.feed(handle);
         driver::leave(&gone, Leave::Stopped).await;
@@ -160,6 +181,9 @@ impl Wiring {
         let targets = self.targets();
         for part in self.parts.values() {
             part.stop_source();
+        }
+        for (_, task) in &self.polled {
+            task.abort();
         }
         if how == Leave::Stopped {
             // Replicas drain while the balancer still serves; it has nothing to do once they are gone.

@@ -10,6 +10,7 @@ mod balancer;
 mod behavior;
 mod problem;
 mod signal;
+mod source;
 mod target;
 
 use std::collections::BTreeMap;
@@ -26,8 +27,15 @@ pub use behavior::{
 };
 pub use problem::{Path, Problem};
 pub use signal::{
-    AbsentRule, BalancerSignal, ProcessSignal, PushSettings, Quantile, Scope, Signal, SignalSource,
-    WhenAbsent,
+    AbsentRule, BalancerSignal, ProcessSignal, PushSettings, Quantile, ReadSettings, Scope, Signal,
+    SignalSource, WhenAbsent,
+};
+pub use source::{
+    Ask, Auth, BasicAuth, ExecAsk, ExecSettings, HaproxyAsk, HaproxyFigure, HaproxySettings, HostAsk,
+    HostFigure, HostSettings, HttpServer, JsonAsk, NatsAsk, NatsSettings, NotOneKind, PostgresSettings,
+    PrometheusAsk, QueueCount, RabbitmqAsk, RabbitmqSettings, RedisAsk, RedisSettings, Relabel,
+    RelabelAction, ScrapeAsk, ScrapeSettings, SecretRef, SeriesCombine, SignalClass, SourceKind, SourceName,
+    SourceSettings, SqlAsk, StatsdAsk, StatsdSettings,
 };
 pub use target::{HealthSettings, ProcessSettings, RestartSettings, StopSettings, TargetSettings};
 
@@ -77,6 +85,9 @@ pub struct Metadata {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct FleetSpec {
+    /// Servers that signals are read from, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sources: BTreeMap<SourceName, SourceSettings>,
     /// The workloads by name.
     pub workloads: BTreeMap<WorkloadName, Workload>,
 }
@@ -167,6 +178,12 @@ impl Fleet {
         &self.spec.workloads
     }
 
+    /// The sources by name.
+    #[must_use]
+    pub fn sources(&self) -> &BTreeMap<SourceName, SourceSettings> {
+        &self.spec.sources
+    }
+
     /// The workload called `name`.
     #[must_use]
     pub fn workload(&self, name: &WorkloadName) -> Option<&Workload> {
@@ -197,8 +214,17 @@ impl FleetSpec {
                     .help("name at least one workload under spec.workloads"),
             );
         }
+        for (name, source) in &self.sources {
+            source.check(&Path::root().key("spec").key("sources").key(name.as_str()), &mut problems);
+        }
         for (name, workload) in &self.workloads {
-            workload.check(&root.key(name.as_str()), &mut problems);
+            let at = root.key(name.as_str());
+            workload.check(&at, &mut problems);
+            for (name, signal) in &workload.signals {
+                if let SignalSource::Read(reading) = &signal.source {
+                    reading.ask.check(&self.sources, &at.key("signals").key(name.as_str()), &mut problems);
+                }
+            }
         }
         self.check_listen_addresses(&root, &mut problems);
         problems

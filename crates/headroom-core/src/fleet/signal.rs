@@ -3,6 +3,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::source::{
+    Ask, Asks, ExecAsk, HaproxyAsk, HostAsk, JsonAsk, NatsAsk, PrometheusAsk, RabbitmqAsk, RedisAsk,
+    ScrapeAsk, SignalClass, SqlAsk, StatsdAsk, check_interval,
+};
 use super::{Path, Problem, TargetSettings, Workload};
 use crate::names::SignalName;
 use crate::units::{Replicas, Span, Unit};
@@ -65,6 +69,21 @@ pub enum SignalSource {
     Process(ProcessSignal),
     /// Values that someone sends to the API.
     Push(PushSettings),
+    /// A figure of a source under `spec.sources`.
+    Read(ReadSettings),
+}
+
+/// A figure that is read from a source again and again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReadSettings {
+    /// Which figure of which source.
+    pub ask: Ask,
+    /// What the value counts.
+    pub unit: Unit,
+    /// What the value is of.
+    pub scope: Scope,
+    /// How often it is read.
+    pub every: Span,
 }
 
 /// What the built-in balancer measures (C1's three and A12's application class).
@@ -143,8 +162,58 @@ struct SignalText {
     /// Sent to the API by someone else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     push: Option<PushSettings>,
+    /// A PromQL query's answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    prometheus: Option<PrometheusAsk>,
+    /// A metric of programs that are scraped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    scrape: Option<ScrapeAsk>,
+    /// A number in a JSON document behind a URL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    http: Option<JsonAsk>,
+    /// A number in a command's output.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    exec: Option<ExecAsk>,
+    /// A figure of this machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    host: Option<HostAsk>,
+    /// The answer to a query of a PostgreSQL database.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    postgres: Option<SqlAsk>,
+    /// A Redis list's length or a stream's backlog.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    redis: Option<RedisAsk>,
+    /// The messages of a RabbitMQ queue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rabbitmq: Option<RabbitmqAsk>,
+    /// The backlog of a NATS JetStream consumer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    nats: Option<NatsAsk>,
+    /// A figure of an HAProxy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    haproxy: Option<HaproxyAsk>,
+    /// A metric that is sent here in statsd packets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    statsd: Option<StatsdAsk>,
+    /// What the values of a figure read from a source count. Queue lengths and figures of this machine and of
+    /// HAProxy know it themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unit: Option<Unit>,
+    /// Whether the values of a figure read from a source are of the whole workload (the default), of one replica on
+    /// average, or of neither.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    scope: Option<Scope>,
+    /// How often a figure is read from its source. By default every second for `scrape`, `host`, `redis`, `nats`,
+    /// `haproxy` and `statsd`, every 5s for `prometheus`, `http`, `postgres` and `rabbitmq`, every 10s for `exec`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    every: Option<Span>,
+    /// The class of a figure read from a source, which stands for `every`: infrastructure and external 60s,
+    /// application 30s, business 5m.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    class: Option<SignalClass>,
     /// How old a value may be and still be acted on. By default 3s for the balancer, 10s for processes, 2m for
-    /// pushed values: three missed deliveries and a little more.
+    /// pushed values, three and a half times `every` for what is read from a source: three missed deliveries and a
+    /// little more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     fresh_for: Option<Span>,
     /// Over how long the source averages. By default 1s, and 10s for latency and errors, of which a second of a
@@ -157,19 +226,79 @@ struct SignalText {
     absent: AbsentRule,
 }
 
-/// A signal without a source, or with two.
+/// Why a signal's text can't be one.
 #[derive(Debug, thiserror::Error)]
-#[error("a signal is read from exactly one source; name one of `balancer`, `process`, `push`")]
-struct NotOneSource;
+enum NotASignal {
+    /// A signal without a source, or with two.
+    #[error(
+        "a signal is read from exactly one source; name one of `balancer`, `process`, `push`, `prometheus`, `scrape`, \
+         `http`, `exec`, `host`, `postgres`, `redis`, `rabbitmq`, `nats`, `haproxy`, `statsd`"
+    )]
+    NotOneSource,
+    /// What a figure counts can't be told from its source.
+    #[error(
+        "what the figure counts is not known; add `unit: perSecond` (or `count`, `seconds`, `ratio`, `bytes`)"
+    )]
+    NoUnit,
+    /// The unit is known, and it is another.
+    #[error("this figure is of the unit `{0:?}`; leave `unit` out")]
+    OtherUnit(Unit),
+    /// Both say how often.
+    #[error("`class` stands for `every`; give one of them")]
+    TwoIntervals,
+    /// Settings of sources on a signal that is not read from one.
+    #[error(
+        "`unit`, `scope`, `every` and `class` are for figures that are read from a source of `spec.sources`"
+    )]
+    NotRead,
+}
 
 impl TryFrom<SignalText> for Signal {
-    type Error = NotOneSource;
-    fn try_from(text: SignalText) -> Result<Self, NotOneSource> {
-        let source = match (text.balancer, text.process, text.push) {
-            (Some(b), None, None) => SignalSource::Balancer(b),
-            (None, Some(p), None) => SignalSource::Process(p),
-            (None, None, Some(p)) => SignalSource::Push(p),
-            _ => return Err(NotOneSource),
+    type Error = NotASignal;
+    fn try_from(text: SignalText) -> Result<Self, NotASignal> {
+        let asks = Asks {
+            prometheus: text.prometheus,
+            scrape: text.scrape,
+            http: text.http,
+            exec: text.exec,
+            host: text.host,
+            postgres: text.postgres,
+            redis: text.redis,
+            rabbitmq: text.rabbitmq,
+            nats: text.nats,
+            haproxy: text.haproxy,
+            statsd: text.statsd,
+        };
+        let own = [
+            text.balancer.map(SignalSource::Balancer),
+            text.process.map(SignalSource::Process),
+            text.push.map(SignalSource::Push),
+        ];
+        let mut own = own.into_iter().flatten();
+        let mut asks = asks.all();
+        let source = match (own.next(), asks.next(), own.next().is_some() || asks.next().is_some()) {
+            (Some(source), None, false) => {
+                let set = (&text.unit, &text.scope, &text.every, &text.class);
+                if !matches!(set, (None, None, None, None)) {
+                    return Err(NotASignal::NotRead);
+                }
+                source
+            }
+            (None, Some(ask), false) => {
+                let unit = match (ask.own_unit(), text.unit) {
+                    (Some(own), Some(other)) if own != other => return Err(NotASignal::OtherUnit(own)),
+                    (Some(unit), _) | (None, Some(unit)) => unit,
+                    (None, None) => return Err(NotASignal::NoUnit),
+                };
+                let every = match (text.every, text.class) {
+                    (Some(_), Some(_)) => return Err(NotASignal::TwoIntervals),
+                    (Some(every), None) => every,
+                    (None, Some(class)) => class.interval(),
+                    (None, None) => ask.default_interval(),
+                };
+                SignalSource::Read(ReadSettings { ask, unit, scope: text.scope.unwrap_or_default(), every })
+            }
+            _ => return Err(NotASignal::NotOneSource),
         };
         Ok(Self {
             fresh_for: text.fresh_for.unwrap_or(source.default_freshness()),
@@ -192,6 +321,23 @@ impl From<Signal> for SignalText {
             SignalSource::Balancer(b) => text.balancer = Some(b),
             SignalSource::Process(p) => text.process = Some(p),
             SignalSource::Push(p) => text.push = Some(p),
+            SignalSource::Read(ReadSettings { ask, unit, scope, every }) => {
+                let asks = Asks::from(ask);
+                text.prometheus = asks.prometheus;
+                text.scrape = asks.scrape;
+                text.http = asks.http;
+                text.exec = asks.exec;
+                text.host = asks.host;
+                text.postgres = asks.postgres;
+                text.redis = asks.redis;
+                text.rabbitmq = asks.rabbitmq;
+                text.nats = asks.nats;
+                text.haproxy = asks.haproxy;
+                text.statsd = asks.statsd;
+                text.unit = Some(unit);
+                text.scope = Some(scope);
+                text.every = Some(every);
+            }
         }
         text
     }
@@ -203,6 +349,7 @@ impl SignalSource {
             Self::Balancer(_) => Span::seconds(3),
             Self::Process(_) => Span::seconds(10),
             Self::Push(_) => Span::minutes(2),
+            Self::Read(reading) => Span::millis(reading.every.as_millis().saturating_mul(7) / 2),
         }
     }
 }
@@ -212,6 +359,8 @@ impl SignalSource {
         match self {
             Self::Balancer(BalancerSignal::Latency(_) | BalancerSignal::ErrorRatio) => Span::seconds(10),
             Self::Balancer(_) | Self::Process(_) | Self::Push(_) => Span::seconds(1),
+            // Ten readings: enough events for a rate and for a quantile.
+            Self::Read(reading) => reading.every.times(10),
         }
     }
 }
@@ -230,6 +379,7 @@ impl Signal {
             SignalSource::Process(ProcessSignal::Cpu) => Unit::Ratio,
             SignalSource::Process(ProcessSignal::Memory) => Unit::Bytes,
             SignalSource::Push(push) => push.unit,
+            SignalSource::Read(reading) => reading.unit,
         }
     }
 
@@ -245,6 +395,7 @@ impl Signal {
             },
             SignalSource::Process(_) => Scope::PerReplica,
             SignalSource::Push(push) => push.scope,
+            SignalSource::Read(reading) => reading.scope,
         }
     }
 
@@ -260,6 +411,7 @@ impl Signal {
                     Problem::new(at.key("process"), "this workload's target is no process")
                         .help("name another source for the signal"),
                 ),
+            SignalSource::Read(reading) => check_interval(reading.every, at, problems),
             SignalSource::Balancer(_) | SignalSource::Process(_) | SignalSource::Push(_) => {}
         }
         for (key, rule) in [("grow", &self.absent.grow), ("shrink", &self.absent.shrink)] {

@@ -1,0 +1,154 @@
+//! The answers to queries of a PostgreSQL database.
+//!
+//! The session may only read, and its statements end at the source's deadline on the server, too: a query that is
+//! given up here must not go on there.
+
+use std::path::{Path, PathBuf};
+
+use async_trait::async_trait;
+use headroom_core::fleet::{Ask, PostgresSettings, SqlAsk};
+use headroom_core::reading::Absence;
+use headroom_core::units::Span;
+use headroom_engine::driver::now;
+use tokio::task::JoinHandle;
+use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::poll::{Figure, ReadError, Reader, Want};
+use crate::net::{self, Address};
+use crate::secret::Secret;
+
+/// Asks a database.
+pub struct Postgres {
+    settings: PostgresSettings,
+    address: Address,
+    deadline: Span,
+    base: PathBuf,
+    queries: Vec<String>,
+    connection: Option<Connection>,
+}
+
+struct Connection {
+    client: Client,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Postgres {
+    /// Asks `settings` for `wants`.
+    ///
+    /// # Errors
+    /// Where the settings are not usable.
+    pub fn new(
+        settings: &PostgresSettings,
+        deadline: Span,
+        wants: &[Want],
+        base: &Path,
+    ) -> Result<Self, ReadError> {
+        let asks: Vec<&SqlAsk> = super::asks(wants, |ask| match ask {
+            Ask::Postgres(ask) => Some(ask),
+            _ => None,
+        })?;
+        let queries = asks.into_iter().map(|ask| ask.query.clone()).collect();
+        let tls = settings.tls.then(|| net::tls(settings.ca.as_ref(), base)).transpose()?;
+        Ok(Self {
+            settings: settings.clone(),
+            address: Address::parse(&settings.address, tls)?,
+            deadline,
+            base: base.to_owned(),
+            queries,
+            connection: None,
+        })
+    }
+
+    async fn connect(&self) -> Result<Connection, ReadError> {
+        let mut config = Config::new();
+        config
+            .host(&self.address.host)
+            .port(self.address.port)
+            .dbname(&self.settings.database)
+            .user(&self.settings.user)
+            .application_name("headroom")
+            .options(format!(
+                "-c default_transaction_read_only=on -c statement_timeout={}",
+                self.deadline.as_millis()
+            ));
+        if let Some(place) = &self.settings.password {
+            config.password(Secret::read(place, &self.base).await?.expose());
+        }
+        let no = |e: tokio_postgres::Error| ReadError::Connect {
+            at: self.settings.address.clone(),
+            why: said(&e),
+        };
+        match &self.address.tls {
+            None => {
+                let (client, connection) = config.connect(NoTls).await.map_err(no)?;
+                // Its end shows at the next query.
+                let task = tokio::spawn(async move { drop(connection.await) });
+                Ok(Connection { client, task })
+            }
+            Some(tls) => {
+                config.ssl_mode(tokio_postgres::config::SslMode::Require);
+                let tls = MakeRustlsConnect::new(tls.as_ref().clone());
+                let (client, connection) = config.connect(tls).await.map_err(no)?;
+                let task = tokio::spawn(async move { drop(connection.await) });
+                Ok(Connection { client, task })
+            }
+        }
+    }
+}
+
+/// An error with the server's own words, which stand in its cause.
+fn said(error: &tokio_postgres::Error) -> String {
+    use std::error::Error;
+    match (error.as_db_error(), error.source()) {
+        (Some(db), _) => format!("{} ({})", db.message(), db.code().code()),
+        (None, Some(cause)) => format!("{error}: {cause}"),
+        (None, None) => error.to_string(),
+    }
+}
+
+/// The first column of the only row.
+fn number(answer: &[SimpleQueryMessage]) -> Result<f64, Absence> {
+    let mut rows = answer.iter().filter_map(|message| match message {
+        SimpleQueryMessage::Row(row) => Some(row),
+        _ => None,
+    });
+    let (Some(row), more) = (rows.next(), rows.next().is_some()) else { return Err(Absence::Empty) };
+    if more {
+        return Err(Absence::SourceFailed(
+            "the query gives several rows; write one that gives one".to_owned(),
+        ));
+    }
+    let text = row.try_get(0).ok().flatten().ok_or(Absence::Empty)?;
+    text.parse().map_err(|_| Absence::NotANumber)
+}
+
+#[async_trait]
+impl Reader for Postgres {
+    async fn read(&mut self) -> Result<Vec<Figure>, ReadError> {
+        let connection = match self.connection.take().filter(|kept| !kept.client.is_closed()) {
+            Some(kept) => kept,
+            None => self.connect().await?,
+        };
+        let mut figures = Vec::with_capacity(self.queries.len());
+        for query in &self.queries {
+            let answer = connection.client.simple_query(query).await;
+            let at = now();
+            figures.push(match answer {
+                Ok(answer) => number(&answer).map(|value| (at, value)),
+                Err(error) if error.as_db_error().is_some() => {
+                    Err(Absence::SourceFailed(format!("it refused the query: {}", said(&error))))
+                }
+                Err(error) => return Err(ReadError::Broken { why: said(&error) }),
+            });
+        }
+        self.connection = Some(connection);
+        Ok(figures)
+    }
+}

@@ -1,0 +1,276 @@
+//! Figures that PromQL queries give.
+//!
+//! Each distinct query is asked once a round, however many workloads pick their series out of its answer by `where`.
+//! Distinct queries travel together, up to [`TOGETHER`] in one expression; one that the server refuses is found by
+//! halving, and then spoils no other.
+//!
+//! An instant query looks back five minutes for a series' last sample and gives it the time of the question. So the
+//! question says how far back to look: as far as the signal may be old. What was not scraped for longer is no value.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use headroom_core::fleet::{Ask, HttpServer, PrometheusAsk};
+use headroom_core::reading::Absence;
+use headroom_core::units::{Span, Timestamp};
+use serde::Deserialize;
+
+use super::poll::{Figure, ReadError, Reader, Want};
+use crate::http::HttpClient;
+
+/// How many queries travel in one expression: each costs its server a comparison with the series of all before it.
+const TOGETHER: usize = 16;
+/// The label that tells the queries of one expression apart.
+const MARK: &str = "headroom_query";
+
+/// Asks a Prometheus.
+pub struct Prometheus {
+    client: HttpClient,
+    queries: Vec<Query>,
+    /// Which queries travel together.
+    batches: Vec<Vec<usize>>,
+    wants: usize,
+}
+
+/// A query and who picks what out of its answer.
+struct Query {
+    text: String,
+    look_back: Span,
+    /// For each set of label names: which want has which values.
+    picks: Vec<Pick>,
+}
+
+struct Pick {
+    labels: Vec<String>,
+    wants: HashMap<Vec<String>, Vec<usize>>,
+}
+
+/// What a query gave.
+type Series = (BTreeMap<String, String>, Timestamp, f64);
+
+impl Prometheus {
+    /// Asks `server` for `wants`.
+    ///
+    /// # Errors
+    /// Where the server's settings are not usable.
+    pub fn new(server: &HttpServer, wants: &[Want], base: &Path) -> Result<Self, ReadError> {
+        let asks: Vec<&PrometheusAsk> = super::asks(wants, |ask| match ask {
+            Ask::Prometheus(ask) => Some(ask),
+            _ => None,
+        })?;
+        let mut queries: Vec<Query> = Vec::new();
+        let mut known: HashMap<(&str, Span), usize> = HashMap::new();
+        for (index, (ask, want)) in asks.iter().zip(wants).enumerate() {
+            let at = *known.entry((ask.query.as_str(), want.fresh_for)).or_insert_with(|| {
+                queries.push(Query { text: ask.query.clone(), look_back: want.fresh_for, picks: Vec::new() });
+                queries.len() - 1
+            });
+            let query = &mut queries[at];
+            let labels: Vec<String> = ask.labels.keys().cloned().collect();
+            let values: Vec<String> = ask.labels.values().cloned().collect();
+            let pick = match query.picks.iter_mut().position(|p| p.labels == labels) {
+                Some(i) => &mut query.picks[i],
+                None => {
+                    query.picks.push(Pick { labels, wants: HashMap::new() });
+                    query.picks.last_mut().expect("one was just pushed")
+                }
+            };
+            pick.wants.entry(values).or_default().push(index);
+        }
+        let mut by_look_back: BTreeMap<Span, Vec<usize>> = BTreeMap::new();
+        for (index, query) in queries.iter().enumerate() {
+            by_look_back.entry(query.look_back).or_default().push(index);
+        }
+        let batches =
+            by_look_back.values().flat_map(|of| of.chunks(TOGETHER).map(<[usize]>::to_vec)).collect();
+        let count = wants.len();
+        Ok(Self { client: HttpClient::new(server, base)?, queries, batches, wants: count })
+    }
+
+    /// Asks one expression, and gives the series of each of its queries.
+    async fn ask(&mut self, batch: &[usize]) -> Result<Vec<Vec<Series>>, ReadError> {
+        let expression = match batch {
+            [one] => self.queries[*one].text.clone(),
+            many => {
+                let marked = many.iter().enumerate().map(|(i, query)| {
+                    format!(
+                        "label_replace(({}\n), \"{MARK}\", \"{i}\", \"\", \"\")",
+                        self.queries[*query].text
+                    )
+                });
+                marked.collect::<Vec<_>>().join(" or ")
+            }
+        };
+        let seconds = |span: Span| format!("{}ms", span.as_millis());
+        let look_back = batch.first().map_or(Span::ZERO, |first| self.queries[*first].look_back);
+        let body = form(&[("query", &expression), ("lookback_delta", &seconds(look_back))]);
+        let answer =
+            self.client.post("/api/v1/query", "application/x-www-form-urlencoded", Bytes::from(body)).await?;
+        let status = answer.status;
+        let parsed = serde_json::from_slice::<Answer<'_>>(&answer.body);
+        let data = match parsed {
+            Ok(Answer { status: "success", data: Some(data), .. }) => data,
+            Ok(Answer { error: Some(error), .. }) if matches!(status.as_u16(), 400 | 422) => {
+                return Err(ReadError::Refused(error.into_owned()));
+            }
+            _ if !status.is_success() => {
+                return Err(answer.good().err().unwrap_or(ReadError::Setup(String::new())));
+            }
+            Ok(_) => return Err(ReadError::Garbage("it says neither success nor error".to_owned())),
+            Err(error) => return Err(ReadError::Garbage(error.to_string())),
+        };
+        let mut all: Vec<Vec<Series>> = vec![Vec::new(); batch.len()];
+        match data {
+            Data::Vector { result } => {
+                for mut series in result {
+                    let which = match batch.len() {
+                        1 => 0,
+                        _ => series
+                            .metric
+                            .remove(MARK)
+                            .and_then(|mark| mark.parse().ok())
+                            .unwrap_or(usize::MAX),
+                    };
+                    let (at, value) = series.value.read()?;
+                    if let Some(of) = all.get_mut(which) {
+                        of.push((series.metric, at, value));
+                    }
+                }
+            }
+            Data::Scalar { result } => {
+                let (at, value) = result.read()?;
+                if let Some(of) = all.first_mut() {
+                    of.push((BTreeMap::new(), at, value));
+                }
+            }
+            Data::Other => {
+                return Err(ReadError::Refused(
+                    "the query gives a range or a text; write one that gives numbers of this moment"
+                        .to_owned(),
+                ));
+            }
+        }
+        Ok(all)
+    }
+
+    /// Gives each want the series it picks.
+    fn pick(&self, query: usize, series: &[Series], figures: &mut [Figure]) {
+        for pick in &self.queries[query].picks {
+            let mut found: HashMap<usize, u32> = HashMap::new();
+            for (labels, at, value) in series {
+                let values: Option<Vec<String>> =
+                    pick.labels.iter().map(|label| labels.get(label).cloned()).collect();
+                let Some(wants) = values.and_then(|values| pick.wants.get(&values)) else { continue };
+                for want in wants {
+                    let count = found.entry(*want).or_insert(0);
+                    *count += 1;
+                    if let Some(figure) = figures.get_mut(*want) {
+                        *figure = if *count == 1 {
+                            Ok((*at, *value))
+                        } else {
+                            Err(Absence::SourceFailed(format!(
+                                "{count} series answer where one is meant; narrow `where`, or sum them in the query"
+                            )))
+                        };
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Reader for Prometheus {
+    async fn read(&mut self) -> Result<Vec<Figure>, ReadError> {
+        let mut figures: Vec<Figure> = vec![Err(Absence::Empty); self.wants];
+        let mut todo: Vec<Vec<usize>> = self.batches.iter().rev().cloned().collect();
+        let mut settled = Vec::new();
+        while let Some(batch) = todo.pop() {
+            match self.ask(&batch).await {
+                Ok(answers) => {
+                    for (query, series) in batch.iter().zip(&answers) {
+                        self.pick(*query, series, &mut figures);
+                    }
+                    settled.push(batch);
+                }
+                Err(ReadError::Refused(why)) => match batch.as_slice() {
+                    [one] => {
+                        let query = &mut self.queries[*one];
+                        let refused = Absence::SourceFailed(format!("it refused the query: {why}"));
+                        for want in query.picks.iter().flat_map(|p| p.wants.values()).flatten() {
+                            if let Some(figure) = figures.get_mut(*want) {
+                                *figure = Err(refused.clone());
+                            }
+                        }
+                        settled.push(batch);
+                    }
+                    many => {
+                        // One of them is at fault; from now on the halves travel apart.
+                        let (left, right) = many.split_at(many.len() / 2);
+                        todo.push(right.to_vec());
+                        todo.push(left.to_vec());
+                    }
+                },
+                Err(error) => return Err(error),
+            }
+        }
+        self.batches = settled;
+        Ok(figures)
+    }
+}
+
+/// The body of a form.
+fn form(fields: &[(&str, &str)]) -> String {
+    let mut body = form_urlencoded::Serializer::new(String::new());
+    for (name, value) in fields {
+        body.append_pair(name, value);
+    }
+    body.finish()
+}
+
+#[derive(Deserialize)]
+struct Answer<'a> {
+    #[serde(borrow)]
+    status: &'a str,
+    data: Option<Data>,
+    #[serde(default, borrow)]
+    error: Option<std::borrow::Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "resultType", rename_all = "lowercase")]
+enum Data {
+    Vector {
+        result: Vec<VectorSeries>,
+    },
+    Scalar {
+        result: Point,
+    },
+    #[serde(other)]
+    Other,
+}
+
+#[derive(Deserialize)]
+struct VectorSeries {
+    metric: BTreeMap<String, String>,
+    value: Point,
+}
+
+/// A moment in seconds and a number as text.
+#[derive(Deserialize)]
+struct Point(f64, String);
+
+impl Point {
+    fn read(&self) -> Result<(Timestamp, f64), ReadError> {
+        let value = match self.1.as_str() {
+            "+Inf" | "Inf" => f64::INFINITY,
+            "-Inf" => f64::NEG_INFINITY,
+            text => text.parse().map_err(|_| ReadError::Garbage(format!("{text:?} is no number")))?,
+        };
+        #[expect(clippy::cast_possible_truncation, reason = "milliseconds of any real moment fit")]
+        let at = Timestamp::from_millis((self.0 * 1000.0).round() as i64);
+        Ok((at, value))
+    }
+}
