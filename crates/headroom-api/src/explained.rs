@@ -54,6 +54,8 @@ enum LinkKind {
     Floor,
     /// A strategy lowers what the others want.
     Ceiling,
+    /// A strategy is content, also with as few as this.
+    Content,
     /// A strategy can't say.
     Abstains,
     /// The number was moved.
@@ -98,6 +100,7 @@ pub(crate) fn explain(decision: &Decision, language: Language) -> Explanation {
             Advice::Wants { replicas, .. } => (LinkKind::Wants, Some(*replicas)),
             Advice::Floor { replicas, .. } => (LinkKind::Floor, Some(*replicas)),
             Advice::Ceiling { replicas, .. } => (LinkKind::Ceiling, Some(*replicas)),
+            Advice::Content { replicas, .. } => (LinkKind::Content, Some(*replicas)),
             Advice::Abstains { .. } => (LinkKind::Abstains, None),
         };
         let why = r.advice.why();

@@ -291,6 +291,7 @@ impl Text {
                     Advice::Wants { replicas, .. } => ("wants", *replicas),
                     Advice::Floor { replicas, .. } => ("floor", *replicas),
                     Advice::Ceiling { replicas, .. } => ("ceiling", *replicas),
+                    Advice::Content { replicas, .. } => ("content", *replicas),
                     Advice::Abstains { .. } => continue,
                 };
                 let labels = [

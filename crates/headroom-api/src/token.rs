@@ -41,7 +41,7 @@ pub enum TokenError {
     /// Someone else put it there.
     #[error(
         "the token file {path} belongs to another user (uid {owner}), who knows what is in it. Delete it, or name \
-         another --data-dir", path = path.display()
+         another --data", path = path.display()
     )]
     Foreign {
         /// The file.

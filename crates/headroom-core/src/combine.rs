@@ -3,7 +3,8 @@
 //! By default the highest want wins: prediction, schedules and measurement each see a part, and too few replicas cost
 //! more than one too many. A policy may say otherwise: the first strategy that has something to say decides
 //! (`priority`), all have to agree on a direction (`all`), or the one that fits the situation best (`fitness`).
-//! Whatever the mode, floors lift and ceilings lower; the kinds of strategy that are to be only that are named.
+//! A strategy that is content wants nothing and only keeps others from shrinking below what it needs itself; where all
+//! have to agree, it does not. Whatever the mode, floors lift and ceilings lower; the kinds of strategy that are to be only that are named.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -39,7 +40,7 @@ pub enum CombineBy {
     /// That of the first strategy, in the order of the policy, that does not abstain.
     Priority,
     /// The smallest change all agree on: growth only if all want more, shrinking only if all want less. One that
-    /// abstains does not agree.
+    /// abstains or is content does not agree.
     All,
     /// That of the strategy which fits the situation best (B8).
     Fitness,
@@ -60,6 +61,8 @@ impl Combine {
             Advice::Wants { replicas, why } if self.ceilings.contains(&kind) => {
                 Advice::Ceiling { replicas, why }
             }
+            // What is only a ceiling lifts nobody.
+            Advice::Content { why, .. } if self.ceilings.contains(&kind) => Advice::Abstains { why },
             advice => advice,
         }
     }
@@ -75,7 +78,9 @@ pub fn highest(wants: impl IntoIterator<Item = Replicas>) -> Option<Replicas> {
 fn want(r: &Recommendation) -> Option<(Replicas, &Recommendation)> {
     match r.advice {
         Advice::Wants { replicas, .. } => Some((replicas, r)),
-        Advice::Floor { .. } | Advice::Ceiling { .. } | Advice::Abstains { .. } => None,
+        Advice::Floor { .. } | Advice::Ceiling { .. } | Advice::Content { .. } | Advice::Abstains { .. } => {
+            None
+        }
     }
 }
 
@@ -114,12 +119,15 @@ pub(crate) fn combine(cx: &Context<'_>, recommendations: &[Recommendation], draf
     }
     for r in recommendations {
         match r.advice {
-            Advice::Floor { replicas, .. } if replicas > draft.wanted() => {
+            Advice::Floor { replicas, .. } | Advice::Content { replicas, .. }
+                if replicas > draft.wanted() =>
+            {
                 draft.move_to(replicas, By::Strategies, Reason::Floor { strategy: r.label() });
             }
             Advice::Wants { .. }
             | Advice::Floor { .. }
             | Advice::Ceiling { .. }
+            | Advice::Content { .. }
             | Advice::Abstains { .. } => {}
         }
     }
@@ -132,6 +140,7 @@ pub(crate) fn combine(cx: &Context<'_>, recommendations: &[Recommendation], draf
             Advice::Wants { .. }
             | Advice::Floor { .. }
             | Advice::Ceiling { .. }
+            | Advice::Content { .. }
             | Advice::Abstains { .. } => {}
         }
     }
@@ -186,11 +195,38 @@ mod tests {
             .collect()
     }
 
+    /// D2: one that is content does not hold others back, but keeps what it needs; where all have to agree, it does not
+    /// agree. Only-a-ceiling lifts nobody.
+    #[test]
+    fn who_is_content_keeps_only_what_it_needs() {
+        for (json, other, expected) in [
+            ("{}", Some(4), 6),
+            ("{}", Some(8), 8),
+            ("{}", Some(15), 15),
+            ("{}", None, 10),
+            (r#"{"by":"priority"}"#, Some(4), 6),
+            (r#"{"by":"all"}"#, Some(4), 10),
+            (r#"{"by":"all"}"#, Some(15), 10),
+            (r#"{"ceilings":["threshold"]}"#, Some(4), 4),
+        ] {
+            let content = Advice::Content { replicas: Replicas(6), why: Reason::FixedCount };
+            let said = |r: Recommendation| match r.strategy {
+                StrategyKind::Threshold => Recommendation { advice: content.clone(), ..r },
+                _ => r,
+            };
+            let list = says(&[None, other]).into_iter().map(said).collect();
+            assert_eq!(combined_of(json, list).0, expected, "{json} {other:?}");
+        }
+    }
+
     fn combined(json: &str, list: &[Option<u32>]) -> (u32, Vec<&'static str>) {
+        combined_of(json, says(list))
+    }
+
+    fn combined_of(json: &str, list: Vec<Recommendation>) -> (u32, Vec<&'static str>) {
         let combine_by: Combine = serde_json::from_str(json).unwrap();
-        let cast = says(list)
-            .into_iter()
-            .map(|r| Recommendation { advice: combine_by.cast(r.strategy, r.advice), ..r });
+        let cast =
+            list.into_iter().map(|r| Recommendation { advice: combine_by.cast(r.strategy, r.advice), ..r });
         let recommendations: Vec<_> = cast.collect();
         let workload = |w: &mut crate::fleet::Workload| w.combine = combine_by.clone();
         seeing_with(&Case::absent().replicas(10), workload, |cx| {

@@ -116,6 +116,13 @@ pub enum Advice {
         /// Why.
         why: Reason,
     },
+    /// Fine as it is: no change is wanted, and what others want is not held back above this count.
+    Content {
+        /// The fewest replicas that would be fine by this strategy's own reckoning.
+        replicas: Replicas,
+        /// Why.
+        why: Reason,
+    },
     /// Nothing can be said.
     Abstains {
         /// Why.
@@ -143,6 +150,7 @@ impl Advice {
             Self::Wants { why, .. }
             | Self::Floor { why, .. }
             | Self::Ceiling { why, .. }
+            | Self::Content { why, .. }
             | Self::Abstains { why } => why,
         }
     }

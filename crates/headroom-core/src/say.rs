@@ -66,6 +66,10 @@ pub fn explain(decision: &Decision, language: Language) -> Explanation {
             (Advice::Floor { replicas, .. }, Language::Korean) => format!("최소 {replicas}개"),
             (Advice::Ceiling { replicas, .. }, Language::English) => format!("at most {replicas}"),
             (Advice::Ceiling { replicas, .. }, Language::Korean) => format!("최대 {replicas}개"),
+            (Advice::Content { replicas, .. }, Language::English) => {
+                format!("is content, also with {replicas}")
+            }
+            (Advice::Content { replicas, .. }, Language::Korean) => format!("{replicas}개까지 괜찮음"),
             (Advice::Abstains { .. }, Language::English) => "abstains".to_owned(),
             (Advice::Abstains { .. }, Language::Korean) => "기권".to_owned(),
         };
@@ -95,7 +99,10 @@ pub fn headline(decision: &Decision, language: Language) -> String {
         .iter()
         .filter_map(|r| match &r.advice {
             Advice::Wants { replicas, why } => Some((*replicas, why)),
-            Advice::Floor { .. } | Advice::Ceiling { .. } | Advice::Abstains { .. } => None,
+            Advice::Floor { .. }
+            | Advice::Ceiling { .. }
+            | Advice::Content { .. }
+            | Advice::Abstains { .. } => None,
         })
         .max_by_key(|(replicas, _)| *replicas)
         .map(|(_, why)| sentence(why, language));

@@ -26,6 +26,7 @@ use crate::handle::{EVENT_BACKLOG, EngineHandle, Event, HandleError, Overview, S
 use crate::journal::{Batch, Journal, JournalError};
 use crate::plan::{self, Plan, PlanEntry};
 use crate::ports::{Leave, News, Source, Target, TargetError};
+use crate::repeated::Repeated;
 
 /// Messages that may wait for the loop. A source that finds the queue full waits; it loses nothing.
 const QUEUE: usize = 1024;
@@ -161,6 +162,7 @@ pub async fn start(start: Start) -> Result<(EngineHandle, EngineTask), JournalEr
         started_at: at,
         snapshot_at: at,
         unwritten: VecDeque::new(),
+        trouble: Repeated::default(),
     };
     let task = tokio::spawn(driver.run(targets, inbox));
     Ok((handle, task))
@@ -214,6 +216,8 @@ struct Driver {
     snapshot_at: Timestamp,
     /// What a full disk kept from being written down, oldest first; tried again with the next round.
     unwritten: VecDeque<Arc<Batch>>,
+    /// What keeps the journal from being written.
+    trouble: Repeated,
 }
 
 /// One round's inputs on their way through the controller.
@@ -506,10 +510,20 @@ impl Driver {
                         self.snapshot_at = Timestamp::from_millis(0);
                     }
                     let why = error.to_string();
-                    tracing::error!(error = %why, "the journal can't be written; nothing is changed until it can");
+                    if let Some(times) = self.trouble.came(&why, std::time::Instant::now()) {
+                        tracing::error!(
+                            error = %why,
+                            also = times,
+                            "the journal can't be written; nothing is changed until it can"
+                        );
+                    }
                     return Err(why);
                 }
             }
+        }
+        // A round without anything to write says nothing about the disk.
+        if !is_empty && let Some(times) = self.trouble.is_over() {
+            tracing::warn!(failed = times, "the journal can be written again");
         }
         Ok(())
     }

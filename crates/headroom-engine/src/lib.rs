@@ -10,3 +10,4 @@ pub mod handle;
 pub mod journal;
 pub mod plan;
 pub mod ports;
+pub mod repeated;

@@ -315,7 +315,8 @@ async fn answer<S: Stream>(
     let (response, encoding) = match translated {
         Ok(translated) => translated,
         Err(bad) => {
-            tracing::warn!(backend = %backend.shared.id, "{bad}");
+            // As often as requests come; the count is in the figures, so this is for those who look closely.
+            tracing::debug!(backend = %backend.shared.id, "{bad}");
             backend.tally().counts.broken.add_one();
             service.judge(&view, &backend, Verdict::Failed);
             let failure = Failure::Broken("The replica's answer cannot be used.");

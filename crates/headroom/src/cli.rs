@@ -163,6 +163,10 @@ pub(crate) struct Run {
     /// Where the API and the page are served.
     #[arg(long, default_value = "127.0.0.1:7070")]
     pub bind: SocketAddr,
+    /// Another name under which API and page may be asked, as a proxy in front passes it on (`scale.example`); may be
+    /// repeated. Names that aren't allowed are refused, so that no foreign page reaches the API by its own name.
+    #[arg(long, value_name = "NAME")]
+    pub allow_host: Vec<String>,
     /// On a normal stop leave replicas and balancer running; the next `run` adopts them.
     #[arg(long)]
     pub leave_running: bool,

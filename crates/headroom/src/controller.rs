@@ -26,6 +26,8 @@ pub(crate) struct Options<'a> {
     pub data: &'a Path,
     /// Where the API is served; `None` for no API.
     pub bind: Option<SocketAddr>,
+    /// More names under which the API may be asked.
+    pub allow_hosts: &'a [String],
     /// Whether decisions are only said.
     pub advise: bool,
 }
@@ -56,7 +58,7 @@ impl Running {
         let (journal, opened) =
             tokio::task::spawn_blocking(move || Journal::open(&data, Retention::default())).await??;
         if let Some(set_aside) = &opened.set_aside {
-            eprintln!("warning: {}", set_aside.message);
+            say!("warning: {}", set_aside.message);
         }
         let mut wiring = Wiring::start(&loaded.fleet, &loaded.base, options.data).await?;
         let start = Start {
@@ -70,7 +72,8 @@ impl Running {
         let (api_ends, ends) = watch::channel(false);
         let (address, api) = match options.bind {
             Some(bind) => {
-                let api = ApiOptions { bind, ..ApiOptions::new(token.clone()) };
+                let allowed_hosts = options.allow_hosts.to_vec();
+                let api = ApiOptions { bind, allowed_hosts, ..ApiOptions::new(token.clone()) };
                 let mut ends = ends;
                 // A sender that is gone ends the server, too.
                 let ended = async move { drop(ends.wait_for(|end| *end).await) };
@@ -95,7 +98,7 @@ impl Running {
         for (name, state) in self.wiring.listening(LISTENS_WITHIN).await {
             match state {
                 Ok(address) => there.push((name.to_string(), address)),
-                Err(why) => eprintln!("warning: `{name}` is not served: {why}"),
+                Err(why) => say!("warning: `{name}` is not served: {why}"),
             }
         }
         there

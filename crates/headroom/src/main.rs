@@ -3,6 +3,14 @@
 //! Commands are thin: they read arguments, call a library crate, and print. Data goes to stdout, talk to stderr;
 //! `-o json` and `-o yaml` are for programs and stable; exit codes are listed in [`exit`].
 
+/// Says a line on stderr. A terminal or a pipe that is gone must not end a controller, so nothing comes of a failure.
+macro_rules! say {
+    ($($words:tt)*) => {{
+        use std::io::Write as _;
+        drop(writeln!(std::io::stderr().lock(), $($words)*));
+    }};
+}
+
 mod cli;
 mod client;
 mod commands;
@@ -28,9 +36,9 @@ fn main() -> std::process::ExitCode {
     match commands::run(&cli) {
         Ok(exit) => exit.into(),
         Err(error) => {
-            eprintln!("error: {error}");
+            say!("error: {error}");
             for cause in error.chain().skip(1) {
-                eprintln!("  because: {cause}");
+                say!("  because: {cause}");
             }
             error.downcast_ref::<exit::Failure>().map_or(Exit::Failure, |failure| failure.exit).into()
         }

@@ -2,7 +2,7 @@
 
 use std::io::{IsTerminal, Write};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use headroom_core::say::Language;
 use serde::Serialize;
 
@@ -34,10 +34,7 @@ impl Printer {
             None if korean() => Language::Korean,
             None => Language::English,
         };
-        // https://no-color.org
-        let colour =
-            std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()) && std::io::stdout().is_terminal();
-        Self { format: cli.output, language, colour }
+        Self { format: cli.output, language, colour: coloured(&std::io::stdout()) }
     }
 
     /// Prints `value` for programs, or what `text` makes of it for people.
@@ -47,20 +44,32 @@ impl Printer {
             Format::Json => serde_json::to_string_pretty(value)?,
             Format::Yaml => serde_saphyr::to_string(value)?,
         };
-        let mut stdout = std::io::stdout().lock();
-        let written = stdout
-            .write_all(out.as_bytes())
-            .and_then(|()| if out.ends_with('\n') { Ok(()) } else { stdout.write_all(b"\n") });
-        match written {
-            // `headroom history | head`: the reader has what it wanted.
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-            other => Ok(other?),
-        }
+        print(&out)
     }
 
     /// `text` in bold, where colours may be used.
     pub(crate) fn bold(&self, text: &str) -> String {
         if self.colour { format!("\u{1b}[1m{text}\u{1b}[0m") } else { text.to_owned() }
+    }
+}
+
+/// Whether colours may be written to `stream`: to a terminal, unless <https://no-color.org> says otherwise.
+pub(crate) fn coloured(stream: &impl IsTerminal) -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()) && stream.is_terminal()
+}
+
+/// Prints a text to stdout and ends its last line.
+pub(crate) fn print(text: &str) -> Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    let end = if text.ends_with('\n') { "" } else { "\n" };
+    let written = stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.write_all(end.as_bytes()))
+        .and_then(|()| stdout.flush());
+    match written {
+        // `headroom history | head`: the reader has what it wanted.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => other.context("stdout can't be written"),
     }
 }
 

@@ -35,6 +35,8 @@ pub(crate) struct Wiring {
     /// What is read from the sources of the policy, and what of it runs.
     groups: Vec<Group>,
     polled: Vec<(Group, JoinHandle<()>)>,
+    /// Workloads that a new policy no longer has, while they drain.
+    leaving: BTreeMap<WorkloadName, JoinHandle<()>>,
 }
 
 /// The running parts of one workload.
@@ -62,6 +64,7 @@ impl Wiring {
             figures: Some(figures),
             groups: source::groups(fleet),
             polled: Vec::new(),
+            leaving: BTreeMap::new(),
         };
         for (name, workload) in fleet.workloads() {
             wiring.add(name, workload).await?;
@@ -70,6 +73,10 @@ impl Wiring {
     }
 
     async fn add(&mut self, name: &WorkloadName, workload: &Workload) -> Result<()> {
+        // One that went and came back waits for itself: two supervisors of one workload would fight.
+        if let Some(leaving) = self.leaving.remove(name) {
+            let _ = leaving.await;
+        }
         let TargetSettings::Process(settings) = &workload.target;
         let seed = u64::from(std::process::id());
         let target = ProcessTarget::start(name, settings, &self.base, &self.data, seed)
@@ -126,14 +133,14 @@ impl Wiring {
 
     /// Wires another policy and puts it in force.
     pub(crate) async fn change(&mut self, fleet: Fleet, handle: &EngineHandle) -> Result<()> {
-        let mut gone = Targets::new();
+        let mut gone = Vec::new();
         let removed: Vec<_> =
             self.parts.keys().filter(|name| fleet.workload(name).is_none()).cloned().collect();
         for name in removed {
             if let Some(part) = self.parts.remove(&name) {
                 self.balancer.drop_service(&name);
                 part.stop_source();
-                gone.insert(name, Arc::new(part.target) as Arc<dyn Target>);
+                gone.push((name, part.target));
             }
         }
         for (name, workload) in fleet.workloads() {
@@ -159,7 +166,11 @@ impl Wiring {
         self.groups = source::groups(&fleet);
         handle.change_fleet(fleet, self.targets()).await?;
         self.feed(handle);
-        driver::leave(&gone, Leave::Stopped).await;
+        // A drain may take minutes, and the next change of the policy must not wait for it.
+        self.leaving.retain(|_, leaving| !leaving.is_finished());
+        for (name, target) in gone {
+            self.leaving.insert(name, tokio::spawn(async move { target.leave(Leave::Stopped).await }));
+        }
         Ok(())
     }
 
@@ -184,6 +195,10 @@ impl Wiring {
         }
         for (_, task) in &self.polled {
             task.abort();
+        }
+        for (_, leaving) in self.leaving {
+            // One that panics while it lets go must not keep the others from it.
+            let _ = leaving.await;
         }
         if how == Leave::Stopped {
             // Replicas drain while the balancer still serves; it has nothing to do once they are gone.

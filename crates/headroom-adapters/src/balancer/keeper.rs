@@ -15,6 +15,7 @@ use std::time::Duration;
 use headroom_core::fleet::Workload;
 use headroom_core::names::WorkloadName;
 use headroom_engine::ports::News;
+use headroom_engine::repeated::Repeated;
 use headroom_lb::control::client::{Client, ClientError, Events};
 use headroom_lb::control::protocol::{Event, Health};
 use headroom_lb::names::ServiceName;
@@ -56,6 +57,10 @@ pub(super) struct Keeper {
     listening: watch::Sender<Listening>,
     ending: watch::Receiver<Option<Ending>>,
     news: mpsc::Sender<News>,
+    /// Why there is no balancer, while that goes on.
+    absent: Repeated,
+    /// Why services are refused, while that goes on.
+    refused: BTreeMap<ServiceName, Repeated>,
 }
 
 /// What ended a connection.
@@ -75,7 +80,16 @@ impl Keeper {
         ending: watch::Receiver<Option<Ending>>,
         news: mpsc::Sender<News>,
     ) -> Self {
-        Self { command, wanted, readers, listening, ending, news }
+        Self {
+            command,
+            wanted,
+            readers,
+            listening,
+            ending,
+            news,
+            absent: Repeated::default(),
+            refused: BTreeMap::new(),
+        }
     }
 
     pub(super) async fn run(mut self) {
@@ -92,6 +106,7 @@ impl Keeper {
             match self.connect().await {
                 Ok((client, events)) => {
                     pause = FIRST_PAUSE;
+                    self.absent.is_over();
                     match self.converse(&client, events).await {
                         End::Gone => tracing::warn!("the balancer has gone away; starting another"),
                         End::Asked(Ending::Detach) => return,
@@ -104,7 +119,9 @@ impl Keeper {
                     }
                 }
                 Err(error) => {
-                    tracing::error!(%error, "no balancer");
+                    if let Some(also) = self.absent.came(&error, std::time::Instant::now()) {
+                        tracing::error!(%error, also, "no balancer; it is tried again");
+                    }
                     self.listening.send_modify(|listening| {
                         for state in listening.values_mut() {
                             *state = Err(error.clone());
@@ -214,12 +231,24 @@ impl Keeper {
             let state = match client.put(config.clone()).await {
                 Ok(status) => {
                     sent.insert(name.clone(), config.clone());
+                    if self.refused.remove(name).is_some() {
+                        tracing::warn!(workload = name.as_str(), "the balancer serves the workload now");
+                    }
                     Ok(status.bound.to_string())
                 }
                 Err(error) => {
                     refused = true;
-                    tracing::error!(workload = name.as_str(), %error, "the balancer does not serve the workload");
-                    Err(error.to_string())
+                    let error = error.to_string();
+                    let trouble = self.refused.entry(name.clone()).or_default();
+                    if let Some(also) = trouble.came(&error, std::time::Instant::now()) {
+                        tracing::error!(
+                            workload = name.as_str(),
+                            %error,
+                            also,
+                            "the balancer does not serve the workload; it is tried again"
+                        );
+                    }
+                    Err(error)
                 }
             };
             if let Ok(workload) = name.as_str().parse::<WorkloadName>() {
@@ -232,6 +261,7 @@ impl Keeper {
         }
         let gone: Vec<_> = sent.keys().filter(|name| !wanted.contains_key(*name)).cloned().collect();
         for name in gone {
+            self.refused.remove(&name);
             match client.remove(&name).await {
                 Ok(()) => drop(sent.remove(&name)),
                 Err(error) => {

@@ -52,7 +52,7 @@ function outcome(decision, action) {
 /** The chain of a decision. `action` may come later: hand in what is known. */
 export function chain(decision, explanation, action) {
   const at = Date.parse(decision.at);
-  const advice = explanation.chain.filter((one) => ["wants", "floor", "ceiling", "abstains"].includes(one.kind));
+  const advice = explanation.chain.filter((one) => ["wants", "floor", "ceiling", "content", "abstains"].includes(one.kind));
   const moves = explanation.chain.filter((one) => one.kind === "moved" || one.kind === "refused");
   const best = Math.max(...advice.filter((one) => one.kind === "wants").map((one) => one.to));
   const said = advice.map((one) =>

@@ -92,6 +92,7 @@ const TEXTS = {
   says_wants: ["wants {n}", "{n}개 요구"],
   says_floor: ["at least {n}", "최소 {n}개"],
   says_ceiling: ["at most {n}", "최대 {n}개"],
+  says_content: ["is content, also with {n}", "{n}개까지 괜찮음"],
   says_abstains: ["abstains", "기권"],
   notDone: ["not done", "실행하지 않음"],
   stale: ["old", "오래됨"],

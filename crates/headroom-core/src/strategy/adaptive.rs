@@ -179,7 +179,8 @@ impl Recommend for Adaptive {
             let want = proportional(cx, value, target, Direction::Down);
             (want, Reason::SignalBelow { seen, limit: learned.below })
         } else {
-            (cx.current(), Reason::WithinBand { seen, low: learned.below, high: learned.above })
+            let why = Reason::WithinBand { seen, low: learned.below, high: learned.above };
+            return super::content(cx, value, target, why);
         };
         super::after_cooldown(cx, want, why, self.cooldown)
     }
@@ -235,7 +236,9 @@ impl Recommend for Adaptive {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::strategy::testing::{Case, NOW, abstains, any_case, behaves, problems, remembers, wants};
+    use crate::strategy::testing::{
+        Case, NOW, abstains, any_case, behaves, content, problems, remembers, wants,
+    };
     use proptest::prelude::*;
 
     fn rule() -> Adaptive {
@@ -271,9 +274,7 @@ mod tests {
     #[test]
     fn beyond_the_thresholds_the_count_goes_to_the_target() {
         for (cpu, expected, code) in [
-            (0.70, 10, "within-band"),
             (0.71, 12, "signal-above"),
-            (0.30, 10, "within-band"),
             (0.29, 5, "signal-below"),
             (0.0, 0, "signal-below"),
             (1e300, 1_000_000, "signal-above"),
@@ -281,7 +282,9 @@ mod tests {
             assert_eq!(wants(&rule(), &Case::cpu(cpu).replicas(10)), (expected, code), "{cpu}");
         }
         let hot = Case::cpu(0.8).replicas(10).remembering(StrategyMemory::Adaptive(day(|_| 0.9)));
-        assert_eq!(wants(&rule(), &hot), (10, "within-band"), "80 % is usual here");
+        assert_eq!(content(&rule(), &hot), (10, "within-band"), "80 % is usual here");
+        assert_eq!(content(&rule(), &Case::cpu(0.70).replicas(10)), (10, "within-band"));
+        assert_eq!(content(&rule(), &Case::cpu(0.30).replicas(10)), (5, "within-band"), "5 come to 60 %");
         assert_eq!(abstains(&rule(), &Case::absent().replicas(10)), "signal-absent");
         assert_eq!(abstains(&rule(), &Case::absent().not_a_number("cpu")), "signal-absent");
     }

@@ -54,7 +54,8 @@ impl Recommend for Doubling {
         } else if seen.value < low {
             (Replicas(cx.current().0.div_ceil(2)), Reason::SignalBelow { seen, limit: low })
         } else {
-            (cx.current(), Reason::WithinBand { seen, low, high })
+            // The fewest at which the value stays within the band.
+            return super::content(cx, seen.value, high, Reason::WithinBand { seen, low, high });
         };
         super::after_cooldown(cx, want, why, self.cooldown)
     }
@@ -79,7 +80,7 @@ impl Recommend for Doubling {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::strategy::testing::{Case, abstains, any_case, behaves, problems, wants};
+    use crate::strategy::testing::{Case, abstains, any_case, behaves, content, problems, wants};
     use proptest::prelude::*;
 
     fn rule() -> Doubling {
@@ -91,14 +92,14 @@ mod tests {
     fn it_doubles_and_halves() {
         for (cpu, current, expected, code) in [
             (0.81, 4, 8, "signal-above"),
-            (0.80, 4, 4, "within-band"),
-            (0.30, 5, 5, "within-band"),
             (0.29, 5, 3, "signal-below"),
             (0.0, 1, 1, "signal-below"),
             (1e300, 900_000, 1_000_000, "signal-above"),
         ] {
             assert_eq!(wants(&rule(), &Case::cpu(cpu).replicas(current)), (expected, code), "{cpu}");
         }
+        assert_eq!(content(&rule(), &Case::cpu(0.80).replicas(4)), (4, "within-band"));
+        assert_eq!(content(&rule(), &Case::cpu(0.30).replicas(5)), (2, "within-band"), "two come to 75 %");
         assert_eq!(abstains(&rule(), &Case::absent().replicas(4)), "signal-absent");
         assert_eq!(abstains(&rule(), &Case::absent().not_a_number("cpu")), "signal-absent");
         assert_eq!(wants(&rule(), &Case::cpu(0.9).replicas(4).changed_seconds_ago(299)).0, 4);

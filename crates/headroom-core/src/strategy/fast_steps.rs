@@ -87,7 +87,7 @@ impl Recommend for FastSteps {
         }
         let (low, high) = (self.below.level, self.steps.first().map_or(self.below.level, |s| s.from.level));
         if value >= low {
-            return Advice::wants(cx.current(), Reason::WithinBand { seen, low, high });
+            return super::content(cx, value, high, Reason::WithinBand { seen, low, high });
         }
         // The series holds the raw signal; a total is compared with the limit times the ready replicas.
         let factor = if value == sample.value { 1.0 } else { cx.ready().as_f64() };
@@ -142,7 +142,7 @@ impl Recommend for FastSteps {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::strategy::testing::{Case, abstains, wants};
+    use crate::strategy::testing::{Case, abstains, content, wants};
 
     fn rule() -> FastSteps {
         let step = |from: &str, add| StepAt { from: from.parse().unwrap(), add: Replicas(add) };
@@ -160,7 +160,6 @@ mod tests {
     #[test]
     fn the_step_grows_with_the_breach() {
         for (rps, expected, code) in [
-            (198.0, 2, "within-band"),
             (200.0, 3, "fast-step"),
             (299.0, 3, "fast-step"),
             (300.0, 4, "fast-step"),
@@ -169,6 +168,9 @@ mod tests {
         ] {
             assert_eq!(wants(&rule(), &Case::rps(rps).ready(2).current(2)), (expected, code), "{rps} on two");
         }
+        // Under the first step it is there for surges, and keeps nobody else from shrinking to what stays under it.
+        assert_eq!(content(&rule(), &Case::rps(198.0).ready(2).current(2)), (2, "within-band"));
+        assert_eq!(content(&rule(), &Case::rps(198.0).ready(3).current(3)), (2, "within-band"));
     }
 
     /// C1: scale-in only after 3 × 60 s below half, and 300 s after a change.

@@ -327,6 +327,17 @@ fn after_cooldown(cx: &Context<'_>, want: Replicas, why: Reason, cooldown: Span)
     }
 }
 
+/// What a strategy with a band says inside it: content with what there is, and with as few as bring `value` to
+/// `target`; never more than there is, for inside its band it asks for nothing.
+fn content(cx: &Context<'_>, value: crate::units::Level, target: crate::units::Level, why: Reason) -> Advice {
+    // Without a ready replica the value is of none, and says nothing of fewer.
+    let least = match cx.ready() {
+        Replicas::ZERO => cx.current(),
+        ready => Replicas::ceil(ready.as_f64() * value.get() / target.get()).min(cx.current()),
+    };
+    Advice::Content { replicas: least, why }
+}
+
 /// Whether a value's ratio to its target is near enough to 1 that nothing changes. The edge itself is near enough
 /// (as in the HPA), and the residue of a division does not decide it.
 fn is_within(ratio: f64, tolerance: crate::units::Level) -> bool {

@@ -304,7 +304,7 @@ mod tests {
             Advice::Wants { replicas, .. }
             | Advice::Floor { replicas, .. }
             | Advice::Ceiling { replicas, .. } => Some(replicas.0),
-            Advice::Abstains { .. } => None,
+            Advice::Content { .. } | Advice::Abstains { .. } => None,
         }
     }
 

@@ -264,6 +264,14 @@ pub(crate) fn wants(strategy: &dyn Recommend, case: &Case) -> (u32, &'static str
     }
 }
 
+/// The fewest replicas it is content with, and the code of the reason; panics where the strategy is not content.
+pub(crate) fn content(strategy: &dyn Recommend, case: &Case) -> (u32, &'static str) {
+    match says(strategy, case) {
+        Advice::Content { replicas, why } => (replicas.0, why.code()),
+        other => panic!("expected contentment, got {other:?}"),
+    }
+}
+
 /// The code of the reason to abstain; panics where the strategy does not abstain.
 pub(crate) fn abstains(strategy: &dyn Recommend, case: &Case) -> &'static str {
     match says(strategy, case) {
@@ -317,6 +325,9 @@ pub(crate) fn behaves(strategy: &dyn Recommend, case: &Case, needs: &[&str]) -> 
         }
         Advice::Floor { replicas, .. } | Advice::Ceiling { replicas, .. } => {
             prop_assert!(replicas <= Replicas::LIMIT, "{replicas} is beyond the limit");
+        }
+        Advice::Content { replicas, .. } => {
+            prop_assert!(replicas.0 <= case.current, "content with {replicas}, more than there are");
         }
         Advice::Abstains { .. } => {}
     }

@@ -3,7 +3,8 @@
 //! The rule of the source: over 70 % grow, under 30 % shrink, to `ready × value ÷ 60 %`, and wait 300 s after a
 //! change. Two mends: growing rounds up (the source truncates, so one per cent over the limit may add nothing),
 //! and shrinking, which the source leaves out, mirrors growing and rounds up too, so that the target is not
-//! exceeded by what remains. Between the limits nothing changes, which is what keeps the rule calm.
+//! exceeded by what remains. Between the limits it wants no change, which is what keeps the rule calm, and lets other
+//! strategies shrink as far as the value would come to the target (ADR 85).
 //!
 //! The count starts from the *ready* replicas, as in the HPA: what each shows says nothing about those that
 //! still start, and counting those would answer one surge twice.
@@ -89,7 +90,7 @@ impl Recommend for Threshold {
                 Reason::TowardsTarget { seen, target, ready: cx.ready() },
             )
         } else {
-            (cx.current(), Reason::WithinBand { seen, low: below, high: above })
+            return super::content(cx, value, target, Reason::WithinBand { seen, low: below, high: above });
         };
         match cx.pause_until(None, self.cooldown) {
             Some(until) if want != cx.current() => {
@@ -129,7 +130,7 @@ impl Recommend for Threshold {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::strategy::testing::{Case, wants};
+    use crate::strategy::testing::{Case, content, wants};
 
     fn rule() -> Threshold {
         Threshold {
@@ -146,16 +147,35 @@ mod tests {
     fn grows_over_the_limit_and_shrinks_under_it() {
         for (ready, current, cpu, expected, code) in [
             (8, 8, 0.98, 14, "towards-target"),    // 8 × 98 ÷ 60 = 13.07
-            (10, 10, 0.70, 10, "within-band"),     // the limit itself is not over it
             (10, 10, 0.701, 12, "towards-target"), // mend: one per mille over adds, rounded up
-            (10, 10, 0.30, 10, "within-band"),
-            (10, 10, 0.29, 5, "towards-target"), // 10 × 29 ÷ 60 = 4.83: five stay at 58 %
+            (10, 10, 0.29, 5, "towards-target"),   // 10 × 29 ÷ 60 = 4.83: five stay at 58 %
             (10, 10, 0.0, 0, "towards-target"),
             (4, 10, 0.98, 10, "towards-target"), // six still start: 4 × 98 ÷ 60 = 7, and growth never takes away
             (1, 1, 1e9, 1_000_000, "towards-target"),
         ] {
             let case = Case::cpu(cpu).ready(ready).current(current);
             assert_eq!(wants(&rule(), &case), (expected, code), "{ready} ready of {current} at {cpu}");
+        }
+    }
+
+    /// A1, D2: inside the band nothing is wanted, and others may go down to where the value comes to its target. The
+    /// limits themselves are inside.
+    #[test]
+    fn between_the_limits_it_is_content() {
+        for (ready, current, cpu, least) in [
+            (10, 10, 0.70, 10), // over the target: it needs what there is
+            (10, 10, 0.60, 10),
+            (10, 10, 0.55, 10), // 9.17, rounded up
+            (10, 10, 0.45, 8),
+            (10, 10, 0.30, 5),
+            (4, 10, 0.60, 4), // six still start; these four are enough
+        ] {
+            let case = Case::cpu(cpu).ready(ready).current(current).changed_seconds_ago(1);
+            assert_eq!(
+                content(&rule(), &case),
+                (least, "within-band"),
+                "{ready} ready of {current} at {cpu}"
+            );
         }
     }
 

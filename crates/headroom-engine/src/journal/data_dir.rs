@@ -39,7 +39,7 @@ pub enum DataDirError {
     /// Another controller works on it.
     #[error(
         "another headroom {who} works on the data directory {dir}; two would act against each other. Stop that one, \
-         or give this one a directory of its own with --data-dir", dir = path.display()
+         or give this one a directory of its own with --data", dir = path.display()
     )]
     InUse {
         /// The directory.
@@ -50,7 +50,7 @@ pub enum DataDirError {
     /// A later headroom made it.
     #[error(
         "the data directory {dir} has layout {found}, and this headroom knows layouts up to {LAYOUT}. It was left \
-         untouched: use the headroom that made it, or another directory with --data-dir", dir = path.display()
+         untouched: use the headroom that made it, or another directory with --data", dir = path.display()
     )]
     Newer {
         /// The directory.
@@ -61,7 +61,7 @@ pub enum DataDirError {
     /// The system refuses.
     #[error(
         "can't {doing} {path}: {source}. headroom keeps its journal there and must be able to write: give the user it \
-         runs as that right, or name another directory with --data-dir", path = path.display()
+         runs as that right, or name another directory with --data", path = path.display()
     )]
     Io {
         /// What was tried: `create`, `write`.
@@ -169,10 +169,7 @@ mod tests {
         let refused = DataDir::open(dir.path()).unwrap_err();
         let text = refused.to_string();
         assert!(matches!(refused, DataDirError::InUse { .. }), "{text}");
-        assert!(
-            text.contains(&format!("(pid {})", std::process::id())) && text.contains("--data-dir"),
-            "{text}"
-        );
+        assert!(text.contains(&format!("(pid {})", std::process::id())) && text.contains("--data"), "{text}");
         let clone = first.clone();
         drop(first);
         assert!(DataDir::open(dir.path()).is_err(), "a clone holds the lock too");
@@ -211,6 +208,6 @@ mod tests {
         let file = dir.path().join("file");
         fs::write(&file, "x").unwrap();
         let text = DataDir::open(&file).unwrap_err().to_string();
-        assert!(text.contains("file") && text.contains("--data-dir"), "{text}");
+        assert!(text.contains("file") && text.contains("--data"), "{text}");
     }
 }

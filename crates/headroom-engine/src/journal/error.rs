@@ -30,7 +30,7 @@ pub enum JournalError {
     /// A later headroom wrote it.
     #[error(
         "the journal {path} has version {found}, and this headroom knows versions up to {known}. It was left untouched: \
-         use the headroom that wrote it, or start afresh with another --data-dir", path = path.display()
+         use the headroom that wrote it, or start afresh with another --data", path = path.display()
     )]
     Newer {
         /// The journal's file.
@@ -43,7 +43,7 @@ pub enum JournalError {
     /// The file is not ours.
     #[error(
         "{path} is some other program's database. It was left untouched: move it away, or name another directory with \
-         --data-dir", path = path.display()
+         --data", path = path.display()
     )]
     Foreign {
         /// The file.
@@ -69,7 +69,7 @@ pub enum JournalError {
         detail: String,
     },
     /// There is no such file.
-    #[error("there is no journal at {path}. Name the --data-dir of a controller that has run", path = path.display())]
+    #[error("there is no journal at {path}. Name the --data of a controller that has run", path = path.display())]
     Missing {
         /// Where it was looked for.
         path: PathBuf,

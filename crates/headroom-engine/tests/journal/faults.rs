@@ -210,7 +210,7 @@ async fn a_later_version_is_refused_and_left_untouched() {
     fs::write(dir.path().join("journal.db-wal"), &log).unwrap();
     let error = refused(dir.path());
     assert!(matches!(error, JournalError::Newer { found: 99, known: 1, .. }), "{error}");
-    assert!(error.to_string().contains("left untouched") && error.to_string().contains("--data-dir"));
+    assert!(error.to_string().contains("left untouched") && error.to_string().contains("--data"));
     assert!(matches!(Reader::open(dir.path()).unwrap_err(), JournalError::Newer { .. }));
     assert_eq!(fs::read(&file).unwrap(), before);
     assert_eq!(fs::read(dir.path().join("journal.db-wal")).unwrap(), log);

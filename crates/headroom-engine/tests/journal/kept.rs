@@ -248,7 +248,7 @@ async fn a_long_range_is_sampled_down_to_the_points_that_were_asked_for() {
 #[tokio::test]
 async fn a_reader_needs_no_lock() {
     let dir = tempfile::tempdir().unwrap();
-    assert!(Reader::open(dir.path()).is_err_and(|e| e.to_string().contains("--data-dir")));
+    assert!(Reader::open(dir.path()).is_err_and(|e| e.to_string().contains("--data")));
     let (journal, _) = open(dir.path());
     World::new().fill(&journal, 20).await;
     let reader = Reader::open(dir.path()).unwrap();

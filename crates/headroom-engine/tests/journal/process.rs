@@ -155,5 +155,5 @@ async fn a_read_only_directory_is_refused_with_the_next_step() {
     let out = command.output().unwrap();
     mode(&data, 0o755);
     let text = String::from_utf8(out.stdout).unwrap();
-    assert!(text.contains("refused: can't write") && text.contains("--data-dir"), "{text}");
+    assert!(text.contains("refused: can't write") && text.contains("--data"), "{text}");
 }

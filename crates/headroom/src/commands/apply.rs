@@ -15,10 +15,10 @@ pub(crate) async fn run(args: &Apply, cli: &Cli) -> Result<Exit> {
     let _: serde_json::Value = Client::new(cli)?.post("/api/v1/apply", &plan).await?;
     let changed = plan.workloads.iter().filter(|entry| entry.to != entry.saw);
     for entry in changed {
-        eprintln!("{}: {} → {}", entry.workload, entry.saw, entry.to);
+        say!("{}: {} → {}", entry.workload, entry.saw, entry.to);
     }
     if !plan.changes_anything() {
-        eprintln!("the plan changes nothing");
+        say!("the plan changes nothing");
     }
     Ok(Exit::Success)
 }

@@ -1,18 +1,16 @@
 //! `headroom check`: every mistake of a policy at once.
 
-use std::io::IsTerminal;
-
 use anyhow::Result;
 
 use crate::cli::Check;
 use crate::exit::Exit;
-use crate::output::Printer;
+use crate::output::{Printer, coloured};
 
 pub(crate) fn run(args: &Check, printer: Printer) -> Result<Exit> {
     match headroom_config::load(&args.file) {
         Ok(loaded) => {
             for warning in &loaded.warnings {
-                eprintln!("{}", warning.render(printer.colour));
+                say!("{}", warning.render(coloured(&std::io::stderr())));
             }
             if args.resolved {
                 printer.print(&loaded.fleet.document(), |document| {
@@ -31,8 +29,7 @@ pub(crate) fn run(args: &Check, printer: Printer) -> Result<Exit> {
         Err(error) => {
             let answer = serde_json::json!({ "valid": false, "problems": error.diagnostics() });
             if printer.format == crate::cli::Format::Text {
-                let colour = printer.colour && std::io::stderr().is_terminal();
-                eprintln!("{}", error.render(colour));
+                say!("{}", error.render(coloured(&std::io::stderr())));
             } else {
                 printer.print(&answer, |_| String::new())?;
             }
@@ -46,7 +43,7 @@ pub(crate) fn load(file: &std::path::Path) -> Result<headroom_config::Loaded> {
     let loaded = headroom_config::load(file)
         .map_err(|error| crate::exit::Failure::error(Exit::InvalidPolicy, error.render(false)))?;
     for warning in &loaded.warnings {
-        eprintln!("{}", warning.render(false));
+        say!("{}", warning.render(false));
     }
     Ok(loaded)
 }

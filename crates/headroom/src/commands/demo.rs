@@ -100,7 +100,9 @@ pub(crate) async fn run(args: &Demo, printer: Printer) -> Result<Exit> {
         headroom_config::parse("demo.yaml", &policy(args)?).map_err(|e| anyhow::anyhow!(e.render(false)))?;
     loaded.base = scratch.path().to_owned();
     let bind = (!args.headless).then_some(args.bind);
-    let running = Running::start(loaded, Options { data: scratch.path(), bind, advise: false }).await?;
+    let running =
+        Running::start(loaded, Options { data: scratch.path(), bind, allow_hosts: &[], advise: false })
+            .await?;
     let outcome = watch(args, plan, &running, scratch.path()).await;
     running.stop(Leave::Stopped).await?;
     let figures = outcome?;
@@ -158,9 +160,9 @@ async fn watch(args: &Demo, plan: LoadPlan, running: &Running, data: &Path) -> R
         .await
         .with_context(|| format!("the app was not ready within {} s", READY_WITHIN.as_secs()))??;
     if let Some(page) = running.address {
-        eprintln!("page      http://{page}/#token={}", running.token.reveal());
-        eprintln!("app       http://{address}/");
-        eprintln!("stop      Ctrl-C\n");
+        say!("page      http://{page}/#token={}", running.token.reveal());
+        say!("app       http://{address}/");
+        say!("stop      Ctrl-C\n");
     }
     let begun = Instant::now();
     let lasts = args.lasts.map(headroom_core::units::Span::as_std).or(args.headless.then_some(HEADLESS));
@@ -207,7 +209,8 @@ async fn watch(args: &Demo, plan: LoadPlan, running: &Running, data: &Path) -> R
         }
     };
     if shows {
-        eprint!("\r\u{1b}[2K");
+        // A terminal that has gone away needs no clean line.
+        drop(write!(std::io::stderr(), "\r\u{1b}[2K"));
     }
     let report = match finished {
         Some(report) => report,
@@ -290,7 +293,7 @@ impl Tally {
             }
             Event::Decided(decision) if shows && decision.from != decision.to => {
                 let headline = say::headline(decision, say::Language::English);
-                eprintln!("\r\u{1b}[2K{}  {headline}", super::explain::moment(decision.at));
+                say!("\r\u{1b}[2K{}  {headline}", super::explain::moment(decision.at));
             }
             Event::Decided(_) | Event::Noticed(_) | Event::Changed(_) | Event::FleetChanged => {}
         }

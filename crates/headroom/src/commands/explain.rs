@@ -34,7 +34,7 @@ pub(crate) async fn explain(args: &Explain, cli: &Cli, printer: Printer) -> Resu
     };
     match decision {
         Some(decision) => printer.print(&decision, |decision| text(decision, printer))?,
-        None => eprintln!("nothing has been decided yet"),
+        None => say!("nothing has been decided yet"),
     }
     Ok(Exit::Success)
 }
@@ -42,7 +42,7 @@ pub(crate) async fn explain(args: &Explain, cli: &Cli, printer: Printer) -> Resu
 pub(crate) async fn why_not(args: &OfWorkload, cli: &Cli, printer: Printer) -> Result<Exit> {
     let view: WorkloadView = Client::new(cli)?.get(&format!("/api/v1/workloads/{}", args.workload)).await?;
     let Some(decision) = &view.latest else {
-        eprintln!("nothing has been decided yet");
+        say!("nothing has been decided yet");
         return Ok(Exit::Success);
     };
     let explanation = say::explain(decision, printer.language);

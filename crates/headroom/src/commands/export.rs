@@ -7,18 +7,22 @@ use clap::CommandFactory;
 
 use crate::cli::{Cli, Export};
 use crate::exit::Exit;
+use crate::output;
 
 pub(crate) fn run(what: Export) -> Result<Exit> {
     match what {
-        Export::Schema => print!("{}", headroom_config::schema_text()),
-        Export::Grafana => println!("{:#}", headroom_api::export::dashboard()),
-        Export::Alerts => print!("{}", serde_saphyr::to_string(&headroom_api::export::alert_rules())?),
+        Export::Schema => output::print(&headroom_config::schema_text())?,
+        Export::Grafana => output::print(&format!("{:#}", headroom_api::export::dashboard()))?,
+        Export::Alerts => output::print(&serde_saphyr::to_string(&headroom_api::export::alert_rules())?)?,
     }
     Ok(Exit::Success)
 }
 
 pub(crate) fn completions(shell: clap_complete::Shell) -> Result<Exit> {
-    clap_complete::generate(shell, &mut Cli::command(), "headroom", &mut std::io::stdout());
+    // Into memory first: the generator panics where it can't write, and a reader may have enough early.
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "headroom", &mut script);
+    output::print(&String::from_utf8_lossy(&script))?;
     Ok(Exit::Success)
 }
 

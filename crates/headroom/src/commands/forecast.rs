@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 
 use crate::cli::Forecast;
 use crate::exit::Exit;
+use crate::output;
 
 pub(crate) fn run(args: &Forecast) -> Result<Exit> {
     let plan = &args.origins;
@@ -20,7 +21,7 @@ pub(crate) fn run(args: &Forecast) -> Result<Exit> {
         Some(out) => {
             std::fs::write(out, answer).with_context(|| format!("{} can't be written", out.display()))?;
         }
-        None => print!("{answer}"),
+        None => output::print(&answer)?,
     }
     Ok(Exit::Success)
 }

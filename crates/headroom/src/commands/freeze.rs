@@ -11,8 +11,8 @@ pub(crate) async fn freeze(args: &Freeze, cli: &Cli) -> Result<Exit> {
     let path = format!("/api/v1/workloads/{}/freeze", args.workload);
     let _: serde_json::Value = Client::new(cli)?.post(&path, &body).await?;
     match args.lasts {
-        Some(lasts) => eprintln!("{} is frozen for {lasts}", args.workload),
-        None => eprintln!("{} is frozen until `headroom thaw {}`", args.workload, args.workload),
+        Some(lasts) => say!("{} is frozen for {lasts}", args.workload),
+        None => say!("{} is frozen until `headroom thaw {}`", args.workload, args.workload),
     }
     Ok(Exit::Success)
 }
@@ -20,6 +20,6 @@ pub(crate) async fn freeze(args: &Freeze, cli: &Cli) -> Result<Exit> {
 pub(crate) async fn thaw(args: &OfWorkload, cli: &Cli) -> Result<Exit> {
     let path = format!("/api/v1/workloads/{}/thaw", args.workload);
     let _: serde_json::Value = Client::new(cli)?.post(&path, &serde_json::json!({})).await?;
-    eprintln!("{} goes on", args.workload);
+    say!("{} goes on", args.workload);
     Ok(Exit::Success)
 }

@@ -5,7 +5,7 @@ use headroom_engine::journal::Reader;
 
 use crate::cli::{Cli, JournalCommand};
 use crate::exit::Exit;
-use crate::output::Printer;
+use crate::output::{self, Printer};
 use crate::paths;
 
 pub(crate) async fn replay(cli: &Cli, printer: Printer) -> Result<Exit> {
@@ -35,7 +35,7 @@ pub(crate) async fn run(args: &JournalCommand, cli: &Cli) -> Result<Exit> {
             let case = reader.extract(decision).await?;
             let case = case
                 .with_context(|| format!("{decision} is not in the journal, or its inputs are no longer"))?;
-            println!("{}", serde_json::to_string_pretty(&case)?);
+            output::print(&serde_json::to_string_pretty(&case)?)?;
         }
     }
     Ok(Exit::Success)

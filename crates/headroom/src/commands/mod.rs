@@ -22,7 +22,7 @@ use anyhow::{Context, Result};
 
 use crate::cli::{Cli, Command};
 use crate::exit::Exit;
-use crate::output::Printer;
+use crate::output::{Printer, coloured};
 
 /// Runs the command of `cli`.
 pub(crate) fn run(cli: &Cli) -> Result<Exit> {
@@ -85,6 +85,7 @@ fn runtime(threads: usize) -> Result<tokio::runtime::Runtime> {
 }
 
 fn balancer(socket: &std::path::Path) -> Result<Exit> {
+    logs(0);
     headroom_lb::run(&headroom_lb::Options::new(socket))?;
     Ok(Exit::Success)
 }
@@ -102,6 +103,9 @@ fn logs(verbose: u8) {
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(coloured(&std::io::stderr()))
+        // Complaining of a closed stderr on stderr would end the program.
+        .log_internal_errors(false)
         .with_target(false)
         .try_init();
 }

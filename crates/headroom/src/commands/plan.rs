@@ -26,7 +26,7 @@ pub(crate) async fn run(args: &cli::Plan, cli: &Cli, printer: Printer) -> Result
     if let Some(out) = &args.out {
         let text = serde_json::to_string_pretty(&plan)?;
         std::fs::write(out, text + "\n").with_context(|| format!("{} can't be written", out.display()))?;
-        eprintln!("written to {}; `headroom apply {}` does exactly this", out.display(), out.display());
+        say!("written to {}; `headroom apply {}` does exactly this", out.display(), out.display());
     }
     printer.print(&plan, |plan| text(plan, printer))?;
     Ok(if plan.changes_anything() { Exit::Difference } else { Exit::Success })

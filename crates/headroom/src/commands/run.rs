@@ -16,15 +16,16 @@ pub(crate) async fn run(args: &Run, cli: &Cli) -> Result<Exit> {
     let data = paths::data_dir(cli.data.as_ref())?;
     let fleet = loaded.fleet.name().clone();
     let digest = loaded.digest.clone();
-    let mut running =
-        Running::start(loaded, Options { data: &data, bind: Some(args.bind), advise: args.advise }).await?;
+    let options =
+        Options { data: &data, bind: Some(args.bind), allow_hosts: &args.allow_host, advise: args.advise };
+    let mut running = Running::start(loaded, options).await?;
     let mode = if args.advise { " in advise mode: decisions are said, not done" } else { "" };
-    eprintln!("headroom keeps `{fleet}`{mode}");
+    say!("headroom keeps `{fleet}`{mode}");
     for (name, address) in running.say_where().await {
-        eprintln!("  {name:<16} http://{address}");
+        say!("  {name:<16} http://{address}");
     }
     if let Some(address) = running.address {
-        eprintln!("  {:<16} http://{address}/#token={}", "page", running.token.reveal());
+        say!("  {:<16} http://{address}/#token={}", "page", running.token.reveal());
     }
     let (changed, changes) = mpsc::channel(1);
     let _watcher = headroom_config::reload::Watcher::start(&args.file, &digest, move |reloaded| {
@@ -41,20 +42,20 @@ pub(crate) async fn run(args: &Run, cli: &Cli) -> Result<Exit> {
             _ = interrupt.recv() => break,
             Some(reloaded) = changes.recv() => match reloaded.0 {
                 Ok(loaded) => match running.change(loaded).await {
-                    Ok(()) => eprintln!("{} is in force", args.file.display()),
-                    Err(error) => eprintln!("error: {} is not in force: {error:#}", args.file.display()),
+                    Ok(()) => say!("{} is in force", args.file.display()),
+                    Err(error) => say!("error: {} is not in force: {error:#}", args.file.display()),
                 },
                 Err(error) => {
-                    eprintln!("{}", error.render(false));
-                    eprintln!("the policy as it was stays in force");
+                    say!("{}", error.render(false));
+                    say!("the policy as it was stays in force");
                 }
             },
         }
     }
     let how = if args.leave_running { Leave::Running } else { Leave::Stopped };
     match how {
-        Leave::Running => eprintln!("headroom stops; replicas and balancer go on"),
-        Leave::Stopped => eprintln!("headroom stops; replicas finish what they have (again Ctrl-C: at once)"),
+        Leave::Running => say!("headroom stops; replicas and balancer go on"),
+        Leave::Stopped => say!("headroom stops; replicas finish what they have (again Ctrl-C: at once)"),
     }
     tokio::select! {
         stopped = running.stop(how) => stopped?,

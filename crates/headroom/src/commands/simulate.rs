@@ -39,7 +39,7 @@ pub(crate) fn run(args: &Simulate, printer: Printer) -> Result<Exit> {
     if let Some(report) = &args.report {
         std::fs::write(report, render_html(&outcome))
             .with_context(|| format!("{} can't be written", report.display()))?;
-        eprintln!("report: {}", report.display());
+        say!("report: {}", report.display());
     }
     printer.print(&outcome, render_table)?;
     Ok(Exit::Success)
