@@ -116,6 +116,9 @@ impl From<HandleError> for Problem {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "shutting-down", error.to_string())
             }
             HandleError::NoSuchWorkload(name) => Self::no_such_workload(WorkloadName::as_str(&name)),
+            HandleError::NotOpen => {
+                Self::new(StatusCode::CONFLICT, "breaker-not-open", HandleError::NotOpen.to_string())
+            }
             HandleError::PlanRefused(why) => Self::new(StatusCode::CONFLICT, "plan-refused", why)
                 .help("nothing was changed; make a new plan and look at it"),
             HandleError::Journal(_) => {

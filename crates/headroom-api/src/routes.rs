@@ -12,12 +12,13 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use axum::{Json, Router};
 use bytes::Bytes;
-use headroom_core::controller::{Measured, Notice, Override};
+use headroom_core::controller::{Measured, Notice, Order, Override};
 use headroom_core::decision::{Decision, DecisionId};
 use headroom_core::fleet::{Fleet, FleetDocument, SignalSource, TargetSettings};
 use headroom_core::memory::Freeze;
 use headroom_core::names::{FleetName, SignalName, WorkloadName};
 use headroom_core::reading::Sample;
+use headroom_core::together::Opened;
 use headroom_core::units::{Level, Replicas, Span, Timestamp, Unit};
 use headroom_engine::driver::now;
 use headroom_engine::handle::WorkloadView;
@@ -184,6 +185,16 @@ pub(crate) fn operations() -> Vec<Operation> {
             .nothing()
             .served_by(post(thaw)),
         read(
+            "/api/v1/breaker/close",
+            "closeBreaker",
+            "Closes the breaker that stopped the fleet from changing too much at once; for one stretch everything \
+             passes. 409 where it is not open.",
+            BY,
+        )
+        .post(schema::<WhyRequest>)
+        .nothing()
+        .served_by(post(close_breaker)),
+        read(
             "/api/v1/workloads/{workload}/signals/{signal}",
             "push",
             "Hands in a value of a signal whose source is `push`.",
@@ -299,6 +310,8 @@ struct OverviewAnswer {
     version: &'static str,
     /// Its workloads, by name.
     workloads: Vec<Explained<WorkloadView>>,
+    /// The breaker, where it is open: too much of the fleet changed at once.
+    breaker: Option<Opened>,
     /// The last things people had to know, newest first.
     notices: Vec<Notice>,
 }
@@ -320,6 +333,7 @@ async fn overview(
         started_at: overview.started_at,
         version: env!("CARGO_PKG_VERSION"),
         workloads: overview.workloads.into_iter().map(explained).collect(),
+        breaker: overview.breaker,
         notices: overview.notices,
     }))
 }
@@ -650,6 +664,25 @@ async fn thaw(
 ) -> Result<StatusCode, Problem> {
     Params::read(query.as_deref(), &[])?;
     app.handle.say(&workload_name(&name)?, Override::Thaw).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Why a person says what they say.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct WhyRequest {
+    /// Why; whoever looks back reads it.
+    why: String,
+}
+
+async fn close_breaker(
+    State(app): State<Arc<App>>,
+    RawQuery(query): RawQuery,
+    Body(request): Body<WhyRequest>,
+) -> Result<StatusCode, Problem> {
+    let by = Params::read(query.as_deref(), BY)?.by()?;
+    plain_text("why", &request.why, 200)?;
+    app.handle.order(Order::CloseBreaker { by, why: request.why }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

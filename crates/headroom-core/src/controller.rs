@@ -4,8 +4,9 @@
 //! inputs give the same effects, byte for byte, whether they come from the live driver, the simulator, one
 //! observation in a file, or the journal. There is no clock here; each input says when it happened.
 //!
-//! A tick, for each workload: observe → recommend → limit → refuse → inspect → act. One workload's failure is
-//! its own finding; the others go on (A35).
+//! A tick, for each workload: observe → recommend → limit → share → refuse → inspect → act. One workload's failure
+//! is its own finding; the others go on (A35). What workloads share is kept in the fleet's books
+//! ([`together`](crate::together)): a promise is entered before the next workload is looked over.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,14 +20,15 @@ use crate::context::Context;
 use crate::decision::{By, Decision, DecisionId, Draft, Outcome, Recommendation, Refusal, SeenSignal};
 use crate::fleet::{Fleet, FleetDocument, Workload};
 use crate::guard;
-use crate::inspect::{Finding, inspect};
+use crate::inspect::{Finding, inspect, inspect_shared};
 use crate::memory::{AppliedPlan, Change, Failure, Freeze, LOOK_FRESH_FOR, Memory};
 use crate::names::{SignalName, WorkloadName};
 use crate::observation::TargetStatus;
 use crate::reading::{Absence, Reading, Sample};
 use crate::reason::Reason;
 use crate::strategy::StrategyMemory;
-use crate::units::{Replicas, Span, Timestamp};
+use crate::together::{Ask, BreakerMemory, Opened, Part, Together};
+use crate::units::{Level, Replicas, Span, Timestamp};
 
 /// A run of decisions that say the same is recorded this often.
 const RECORD_EVERY: Span = Span::seconds(60);
@@ -91,6 +93,13 @@ pub enum Input {
         /// What.
         word: Override,
     },
+    /// A person said something about the fleet as a whole.
+    Ordered {
+        /// When.
+        at: Timestamp,
+        /// What.
+        word: Order,
+    },
     /// A policy was loaded.
     FleetChanged {
         /// When.
@@ -141,6 +150,19 @@ pub enum Override {
     Apply(AppliedPlan),
 }
 
+/// What a person may say about the fleet as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum Order {
+    /// Close the breaker; for one stretch it lets everything pass.
+    CloseBreaker {
+        /// Who says so.
+        by: String,
+        /// Why.
+        why: String,
+    },
+}
+
 /// What the driver is to do.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -174,6 +196,7 @@ pub struct Notice {
 pub struct Controller {
     fleet: Arc<Fleet>,
     memories: BTreeMap<WorkloadName, Memory>,
+    together: Together,
 }
 
 /// A controller's memory, to be written down and read back.
@@ -184,6 +207,13 @@ pub struct Snapshot {
     pub fleet: FleetDocument,
     /// What is remembered of each workload.
     pub memories: BTreeMap<WorkloadName, Memory>,
+    /// What the breaker remembers.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub breaker: BreakerMemory,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl Controller {
@@ -191,7 +221,8 @@ impl Controller {
     #[must_use]
     pub fn new(fleet: Arc<Fleet>) -> Self {
         let memories = fleet.workloads().iter().map(|(name, w)| (name.clone(), Memory::new(w))).collect();
-        Self { fleet, memories }
+        let together = Together::new(&fleet, &memories, BreakerMemory::default());
+        Self { fleet, memories, together }
     }
 
     /// A controller that remembers what `snapshot` holds.
@@ -200,13 +231,18 @@ impl Controller {
     /// What is wrong with the snapshot's policy; one that was in force has no problems.
     pub fn restore(snapshot: Snapshot) -> Result<Self, Vec<crate::fleet::Problem>> {
         let fleet = Arc::new(Fleet::new(snapshot.fleet)?);
-        Ok(Self { fleet, memories: snapshot.memories })
+        let together = Together::new(&fleet, &snapshot.memories, snapshot.breaker);
+        Ok(Self { fleet, memories: snapshot.memories, together })
     }
 
     /// The memory as it stands.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot { fleet: self.fleet.document(), memories: self.memories.clone() }
+        Snapshot {
+            fleet: self.fleet.document(),
+            memories: self.memories.clone(),
+            breaker: self.together.breaker().clone(),
+        }
     }
 
     /// The policy in force.
@@ -221,18 +257,63 @@ impl Controller {
         self.memories.get(workload)
     }
 
+    /// What a workload may use of what it shares with others.
+    #[must_use]
+    pub fn parts(&self, workload: &WorkloadName, at: Timestamp) -> Vec<Part> {
+        self.together.parts(workload, at)
+    }
+
+    /// The breaker, if it is open.
+    #[must_use]
+    pub fn breaker(&self) -> Option<&Opened> {
+        self.together.opened()
+    }
+
+    /// What would be decided now under the policy in force, or under `other`. Leaves no trace.
+    #[must_use]
+    pub fn plan(&self, other: Option<&Fleet>, at: Timestamp) -> BTreeMap<WorkloadName, Decision> {
+        let fleet = other.unwrap_or(&self.fleet);
+        let fitted = |(name, workload): (&WorkloadName, &Workload)| {
+            let mut memory = self.memories.get(name).cloned().unwrap_or_else(|| Memory::new(workload));
+            memory.fit(workload);
+            memory.failure = None;
+            (name.clone(), memory)
+        };
+        let mut memories: BTreeMap<_, _> = fleet.workloads().iter().map(fitted).collect();
+        let mut together = Together::new(fleet, &memories, self.together.breaker().clone());
+        let order: Vec<_> = match together.order() {
+            Some(order) => order.to_vec(),
+            None => fleet.workloads().keys().cloned().collect(),
+        };
+        let mut decisions = BTreeMap::new();
+        for name in order {
+            let Some((workload, memory)) = fleet.workload(&name).zip(memories.get_mut(&name)) else {
+                continue;
+            };
+            let decided = decide(&name, workload, memory, Some(&together), at, None);
+            if decided.decision.outcome == Outcome::Act {
+                // As if it were under way: what is planned for one is not there for the next.
+                memory.in_flight = Some(ActionRecord {
+                    decision: decided.decision.id.clone(),
+                    at,
+                    saw: decided.decision.from,
+                    to: decided.decision.to,
+                    valid_until: at,
+                });
+            }
+            memory.ask = decided.ask;
+            together.enter(&name, workload, memory);
+            decisions.insert(name, decided.decision);
+        }
+        decisions
+    }
+
     /// Handles one input.
     #[must_use]
     pub fn handle(&mut self, input: Input) -> Vec<Effect> {
         let mut effects = Vec::new();
         match input {
-            Input::Tick { at } => {
-                for (name, workload) in self.fleet.workloads() {
-                    if let Some(memory) = self.memories.get_mut(name) {
-                        evaluate(name, workload, memory, at, &mut effects);
-                    }
-                }
-            }
+            Input::Tick { at } => self.tick(at, &mut effects),
             Input::Sampled { at, samples } => self.sampled(at, samples, &mut effects),
             Input::Looked { at, workload, status } => self.looked(at, &workload, status),
             Input::Settled { at, workload, decision, outcome } => {
@@ -254,19 +335,50 @@ impl Controller {
                 }
                 self.evaluate_one(&workload, at, &mut effects);
             }
+            Input::Ordered { at, word: Order::CloseBreaker { by, why } } => {
+                if let Some(opened) = self.together.close_by_person(at) {
+                    let message = format!("{by} closed the breaker: {why}");
+                    effects.push(breaker_closed(at, &opened, &message));
+                }
+            }
             Input::FleetChanged { at: _, fleet } => self.fleet_changed(fleet, &mut effects),
             Input::Restarted { at: _ } => {
                 // What was sent may or may not have been done; sizes come from the next look.
                 for (name, memory) in &mut self.memories {
+                    memory.believed = memory.held();
                     memory.in_flight = None;
                     memory.status = None;
                     // The pause after advice is of the run that only said it; this one may do it.
                     memory.failure.take_if(|failure| failure.error.is_none());
                     effects.push(Effect::Look(name.clone()));
+                    if let Some(workload) = self.fleet.workload(name) {
+                        self.together.enter(name, workload, memory);
+                    }
                 }
             }
         }
         effects
+    }
+
+    /// Looks every workload over: those of a higher priority first, so that what is short goes to them.
+    fn tick(&mut self, at: Timestamp, effects: &mut Vec<Effect>) {
+        if let Some(opened) = self.together.close_in_time(at) {
+            effects.push(breaker_closed(at, &opened, "its time is up"));
+        }
+        match self.together.order().map(<[_]>::to_vec) {
+            Some(order) => {
+                for name in order {
+                    self.evaluate_one(&name, at, effects);
+                }
+            }
+            None => {
+                for (name, workload) in self.fleet.workloads() {
+                    if let Some(memory) = self.memories.get_mut(name) {
+                        evaluate(&self.fleet, name, workload, memory, &mut self.together, at, effects);
+                    }
+                }
+            }
+        }
     }
 
     fn sampled(&mut self, at: Timestamp, samples: Vec<Measured>, effects: &mut Vec<Effect>) {
@@ -284,21 +396,36 @@ impl Controller {
                 take_in(&more.signal, more.value);
             }
             if let (Some(workload), Some(memory)) = (self.fleet.workload(&name), memory) {
-                evaluate(&name, workload, memory, at, effects);
+                evaluate(&self.fleet, &name, workload, memory, &mut self.together, at, effects);
             }
         }
     }
 
     fn looked(&mut self, at: Timestamp, workload: &WorkloadName, status: Result<TargetStatus, String>) {
         let Some(memory) = self.memories.get_mut(workload) else { return };
-        match status {
+        let ready = match status {
             Ok(status) => {
                 memory.start_ups.learn(&status);
                 memory.drains.learn(at, &status);
                 memory.look_error = None;
+                memory.believed = None;
+                // A count is a level whatever it is.
+                let ready = Level::new(status.ready.as_f64()).map_err(|_| Absence::NotANumber);
                 memory.status = Some((at, status));
+                ready.map(|ready| Sample::new(at, ready))
             }
-            Err(error) => memory.look_error = Some(error),
+            Err(error) => {
+                memory.look_error = Some(error.clone());
+                Err(Absence::SourceFailed(error))
+            }
+        };
+        if let Some(settings) = self.fleet.workload(workload) {
+            self.together.enter(workload, settings, memory);
+        }
+        for (follower, signal) in self.together.followers(workload) {
+            if let Some(known) = self.memories.get_mut(follower).and_then(|m| m.signal_mut(signal)) {
+                known.take_in(ready.clone());
+            }
         }
     }
 
@@ -317,6 +444,7 @@ impl Controller {
             Settled::Done(status) => {
                 memory.failure = None;
                 memory.changed(Change { at, from: action.saw, to: action.to });
+                self.together.changed(action.saw, action.to, at);
                 self.looked(at, workload, Ok(status));
             }
             Settled::Advised => {
@@ -339,6 +467,9 @@ impl Controller {
                 effects.push(Effect::Look(workload.clone()));
             }
         }
+        if let Some((settings, memory)) = self.fleet.workload(workload).zip(self.memories.get(workload)) {
+            self.together.enter(workload, settings, memory);
+        }
     }
 
     fn fleet_changed(&mut self, document: FleetDocument, effects: &mut Vec<Effect>) {
@@ -357,20 +488,48 @@ impl Controller {
             effects.push(Effect::Look(name.clone()));
         }
         self.fleet = Arc::new(fleet);
+        self.together = Together::new(&self.fleet, &self.memories, self.together.breaker().clone());
     }
 
     fn evaluate_one(&mut self, name: &WorkloadName, at: Timestamp, effects: &mut Vec<Effect>) {
         if let (Some(workload), Some(memory)) = (self.fleet.workload(name), self.memories.get_mut(name)) {
-            evaluate(name, workload, memory, at, effects);
+            evaluate(&self.fleet, name, workload, memory, &mut self.together, at, effects);
         }
     }
 }
 
+/// People are told that the breaker is closed again.
+fn breaker_closed(at: Timestamp, opened: &Opened, why: &str) -> Effect {
+    Effect::Notify(Notice {
+        at,
+        workload: opened.workload.clone(),
+        code: "breaker-closed".to_owned(),
+        message: format!("the breaker is closed again, open since {}: {why}", opened.at),
+    })
+}
+
+/// People are told that the breaker opened.
+fn breaker_opened(opened: &Opened) -> Effect {
+    let message = format!(
+        "{} replicas of the fleet would have changed at once, and at most {} may; nothing changes until {}. See \
+         what they have in common; `headroom breaker close` lets them pass",
+        opened.changed, opened.most, opened.until
+    );
+    Effect::Notify(Notice {
+        at: opened.at,
+        workload: opened.workload.clone(),
+        code: "breaker-open".to_owned(),
+        message,
+    })
+}
+
 /// Looks one workload over and says what is to be done.
 fn evaluate(
+    fleet: &Fleet,
     name: &WorkloadName,
     workload: &Workload,
     memory: &mut Memory,
+    together: &mut Together,
     at: Timestamp,
     effects: &mut Vec<Effect>,
 ) {
@@ -381,14 +540,25 @@ fn evaluate(
     }
     // The buffers of the last decision are used again: a quiet tick allocates little.
     let buffers = memory.latest.take();
-    let (mut decision, recommended) = decide(name, workload, memory, at, buffers);
+    let Decided { mut decision, recommended, ask } =
+        decide(name, workload, memory, Some(&*together), at, buffers);
+    memory.ask = ask;
     if let Some(count) = recommended {
         memory.recommended(at, decision.from, count);
         remember(name, workload, memory, &decision);
         learn_capacity(name, workload, memory, &decision);
     }
-    if let Some(finding) = inspect(workload, memory, &decision).first() {
-        effects.push(Effect::Notify(reject(&mut decision, finding)));
+    let mut finding = inspect(workload, memory, &decision).into_iter().next();
+    if finding.is_none() && together.shares(name) {
+        finding = inspect_shared(fleet, together, &decision);
+    }
+    if let Some(finding) = finding {
+        effects.push(Effect::Notify(reject(&mut decision, &finding)));
+    }
+    if let Some(Refusal { why: Reason::BreakerTrips { changed, most }, .. }) = decision.refusal
+        && let Some(opened) = together.open(name, changed, most, at)
+    {
+        effects.push(breaker_opened(opened));
     }
     let tells_news = memory.last_recorded.as_ref().is_none_or(|last| {
         decision.outcome == Outcome::Act
@@ -416,6 +586,7 @@ fn evaluate(
         effects.push(Effect::Act(action));
     }
     memory.latest = Some(decision);
+    together.enter(name, workload, memory);
 }
 
 /// Takes a faulty decision back and says so.
@@ -442,18 +613,30 @@ fn reject(decision: &mut Decision, finding: &Finding) -> Notice {
     }
 }
 
-/// One workload, one moment: observe, recommend, limit, refuse. The second value is what the strategies together
-/// recommend, before any guard; `None` where the target could not be seen.
+/// What was decided, and what is to be remembered of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decided {
+    /// The decision.
+    pub decision: Decision,
+    /// What the strategies together recommend, before any guard; `None` where the target could not be seen.
+    pub recommended: Option<Replicas>,
+    /// What it asks of what it shares with others.
+    pub(crate) ask: Option<Ask>,
+}
+
+/// One workload, one moment: observe, recommend, limit, share, refuse.
 ///
+/// `together` holds what the workload shares with others; without it, it has the world to itself.
 /// `buffers` is an earlier decision whose allocations are used again; its content does not matter.
 #[must_use]
 pub fn decide(
     name: &WorkloadName,
     workload: &Workload,
     memory: &Memory,
+    together: Option<&Together>,
     at: Timestamp,
     buffers: Option<Decision>,
-) -> (Decision, Option<Replicas>) {
+) -> Decided {
     let (mut signals, mut recommendations, steps) =
         buffers.map(|last| (last.signals, last.recommendations, last.steps)).unwrap_or_default();
     signals.clear();
@@ -489,7 +672,7 @@ pub fn decide(
         (_, why) => {
             let why = why.unwrap_or(Reason::TargetUnseen { error: None });
             decision.refusal = Some(Refusal { by: By::Absence, wanted: decision.to, why });
-            return (decision, None);
+            return Decided { decision, recommended: None, ask: None };
         }
     };
     let current = decision.from;
@@ -502,13 +685,16 @@ pub fn decide(
     let mut draft = Draft::starting_at(current, steps);
     combine(&cx, &decision.recommendations, &mut draft);
     let recommended = draft.wanted();
+    let room = together.and_then(|together| together.room(name, at));
+    let mut ask = None;
     match memory.applied.as_ref().filter(|plan| plan.saw == current && at <= plan.until) {
         // The guards had their say when the plan was made; the check of the plan comes again.
         Some(plan) => {
             draft = Draft::starting_at(current, Vec::new());
             draft.move_to(plan.to, By::Person, Reason::PlanApplied { by: plan.by.clone() });
+            guard::run_over_plan(room.as_ref(), &mut draft);
         }
-        None => guard::limit(&cx, &decision.recommendations, &mut draft),
+        None => ask = guard::run(&cx, &decision.recommendations, room.as_ref(), together, &mut draft),
     }
     let wanted_a_change = !draft.steps().is_empty();
     (decision.to, decision.steps, decision.refusal) = draft.into_parts();
@@ -519,7 +705,7 @@ pub fn decide(
     } else {
         Outcome::Keep
     };
-    (decision, Some(recommended))
+    Decided { decision, recommended: Some(recommended), ask }
 }
 
 /// Lets what one replica carries be learned from the moment that was just decided on.

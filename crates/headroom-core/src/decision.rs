@@ -39,6 +39,8 @@ pub enum By {
     Cooldown,
     /// Guard: least and most.
     Bounds,
+    /// Guard: what is shared with other workloads.
+    Share,
     /// Guard: changes an hour.
     RateLimit,
     /// Guard: steps by urgency.
@@ -53,6 +55,8 @@ pub enum By {
     Approval,
     /// Guard: a person's freeze.
     Freeze,
+    /// Guard: too much of the fleet changes at once.
+    Breaker,
     /// The independent check of the plan.
     Inspect,
 }

@@ -7,10 +7,12 @@
 use serde::{Deserialize, Serialize};
 
 use crate::decision::{By, Decision, Outcome};
-use crate::fleet::{WhenAbsent, Workload};
-use crate::memory::Memory;
+use crate::fleet::{Fleet, WhenAbsent, Workload};
+use crate::memory::{LOOK_FRESH_FOR, Memory};
+use crate::names::LimitName;
 use crate::reading::Reading;
-use crate::units::Replicas;
+use crate::together::{Stand, Together};
+use crate::units::{Replicas, Timestamp};
 
 /// Something a decision must never do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +36,11 @@ pub enum Finding {
     OutcomeMismatch,
     /// Fewer replicas while an action is under way.
     ShrunkWhileInFlight,
+    /// More than there is of what several workloads share.
+    LimitOverdrawn {
+        /// Which limit.
+        limit: LimitName,
+    },
 }
 
 impl Finding {
@@ -47,6 +54,7 @@ impl Finding {
             Self::ChangedWhileFrozen => "changed-while-frozen",
             Self::OutcomeMismatch => "outcome-mismatch",
             Self::ShrunkWhileInFlight => "shrunk-while-in-flight",
+            Self::LimitOverdrawn { .. } => "limit-overdrawn",
         }
     }
 }
@@ -97,6 +105,45 @@ pub fn inspect(workload: &Workload, memory: &Memory, decision: &Decision) -> Vec
         findings.push(Finding::OutcomeMismatch);
     }
     findings
+}
+
+/// What is wrong with `decision` in view of what its workload shares with others: each limit it touches is added up
+/// anew from the stands, with the new count in the place of the old.
+#[must_use]
+pub fn inspect_shared(fleet: &Fleet, together: &Together, decision: &Decision) -> Option<Finding> {
+    if decision.to == decision.from {
+        return None;
+    }
+    let own = &decision.id.workload;
+    for (name, limit) in fleet.limits() {
+        let grows = limit.uses.contains_key(own) && decision.to > decision.from;
+        let shrinks = limit.suppliers.contains_key(own) && decision.to < decision.from;
+        if !grows && !shrinks {
+            continue;
+        }
+        let mut used = 0_u128;
+        for (user, each) in &limit.uses {
+            let Some(stand) = together.stand(user) else { continue };
+            let count =
+                if user == own { decision.to.plus(stand.draining.0).max(stand.held) } else { stand.held };
+            used += u128::from(*each) * u128::from(count.0);
+        }
+        let mut supply = u128::from(limit.supply);
+        for (supplier, each) in &limit.suppliers {
+            let Some(stand) = together.stand(supplier) else { continue };
+            let ready = if supplier == own { stand.ready.min(decision.to) } else { stand.ready };
+            let counts = shrinks || is_seen(stand, decision.at);
+            supply += if counts { u128::from(*each) * u128::from(ready.0) } else { 0 };
+        }
+        if used > supply {
+            return Some(Finding::LimitOverdrawn { limit: name.clone() });
+        }
+    }
+    None
+}
+
+fn is_seen(stand: &Stand, at: Timestamp) -> bool {
+    stand.seen.is_some_and(|seen| at.since(seen).max(seen.since(at)) <= LOOK_FRESH_FOR)
 }
 
 /// The steps form a chain from the count before to the count after; a refusal takes it back as a whole.

@@ -29,4 +29,5 @@ pub mod say;
 pub mod series;
 pub mod start_up;
 pub mod strategy;
+pub mod together;
 pub mod units;

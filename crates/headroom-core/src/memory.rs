@@ -22,6 +22,7 @@ use crate::reading::{Absence, Sample};
 use crate::series::Series;
 use crate::start_up::{Drains, StartUps};
 use crate::strategy::{Strategy, StrategyMemory};
+use crate::together::Ask;
 use crate::units::{Replicas, Span, Timestamp};
 
 /// Changes remembered at the most, however many happen within [`CHANGES_FOR`]: twice an hour's worth of one
@@ -54,6 +55,12 @@ pub struct Memory {
     pub(crate) freeze: Option<Freeze>,
     pub(crate) waiting: Option<(Timestamp, u32)>,
     pub(crate) applied: Option<AppliedPlan>,
+    /// The count that was held before a restart, until the target is seen again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) believed: Option<Replicas>,
+    /// What it last said of the room it needs, where it shares something with others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) ask: Option<Ask>,
     /// What strategies remember beyond the signals' past, in the order of the policy.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) strategies: Vec<StrategyMemory>,
@@ -182,6 +189,8 @@ impl Memory {
             freeze: None,
             waiting: None,
             applied: None,
+            believed: None,
+            ask: None,
             strategies: Vec::new(),
             decisions: 0,
             last_recorded: None,
@@ -297,11 +306,6 @@ impl Memory {
         self.freeze.as_ref().filter(|f| f.until.is_none_or(|until| at < until))
     }
 
-    /// Forgets that the last action failed or was only said: for plans, which ask what would be done.
-    pub fn forget_failure(&mut self) {
-        self.failure = None;
-    }
-
     /// The last decision, recorded or not.
     #[must_use]
     pub fn latest(&self) -> Option<&Decision> {
@@ -313,6 +317,18 @@ impl Memory {
     pub fn present(&self) -> Option<Replicas> {
         let seen = self.status.as_ref().map(|(_, status)| status.wanted);
         self.in_flight.as_ref().map(|action| action.to).or(seen)
+    }
+
+    /// The most replicas there may be now: asked for, under way, running or on their way out. `None` while nothing
+    /// is known, which is not zero.
+    #[must_use]
+    pub fn held(&self) -> Option<Replicas> {
+        let seen = self.status.as_ref().map(|(_, s)| {
+            let running = s.ready.plus(s.starting.0).plus(s.draining.0).plus(s.failed.0);
+            running.max(s.wanted)
+        });
+        let under_way = self.in_flight.as_ref().map(|action| action.to.max(action.saw));
+        seen.max(under_way).max(self.believed)
     }
 
     /// The last look at the target that succeeded, and when it was.

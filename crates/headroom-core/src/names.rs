@@ -104,6 +104,12 @@ name!(
     |c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-',
     "^[a-z]([-a-z0-9]*[a-z0-9])?$"
 );
+name!(
+    /// The name of a limit that workloads share: letters, digits, hyphens, underscores.
+    LimitName, "limit",
+    |c| c.is_ascii_alphanumeric() || c == '-' || c == '_',
+    "^[A-Za-z]([-_A-Za-z0-9]*[_A-Za-z0-9])?$"
+);
 
 /// What a target calls one of its replicas. Opaque: any text the target chooses.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]

@@ -7,7 +7,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::names::SignalName;
+use crate::names::{LimitName, SignalName, WorkloadName};
 use crate::reading::{Absence, Reading};
 use crate::units::{Level, Replicas, Span, Timestamp, Unit};
 
@@ -159,6 +159,16 @@ pub enum Reason {
     NeedsApproval { limit: Replicas },
     /// While a signal can not be read the policy names a count.
     FallbackReplicas { signal: SignalName, replicas: Replicas },
+    /// What several workloads draw from together is used up.
+    LimitReached { limit: LimitName, supply: u64, held: u64 },
+    /// A workload of a higher priority needs the room.
+    GivesWay { limit: LimitName, to: WorkloadName },
+    /// Others hold what this workload supplies.
+    SupplyHeld { limit: LimitName, supply: u64, held: u64 },
+    /// With this change too much of the fleet would change at once.
+    BreakerTrips { changed: u64, most: u64 },
+    /// Too much of the fleet changed at once: the breaker is open.
+    BreakerOpen { until: Timestamp },
     /// The independent check of the plan found a fault; nothing is done.
     PlanRejected { finding: String },
 }
@@ -229,6 +239,11 @@ impl Reason {
         ("swings", "The count swings up and down; shrinking waits."),
         ("needs-approval", "A change of this size waits for a person."),
         ("fallback-replicas", "While a signal can not be read the policy names a count."),
+        ("limit-reached", "What several workloads draw from together is used up."),
+        ("gives-way", "A workload of a higher priority needs what this one holds."),
+        ("supply-held", "Others hold what this workload supplies, so it does not shrink."),
+        ("breaker-trips", "With this change too much of the fleet would change at once."),
+        ("breaker-open", "Too much of the fleet changed at once; nothing changes until the breaker closes."),
         ("plan-rejected", "The independent check of the plan found a fault."),
     ];
 
@@ -299,6 +314,11 @@ impl Reason {
             Self::Swings { .. } => "swings",
             Self::NeedsApproval { .. } => "needs-approval",
             Self::FallbackReplicas { .. } => "fallback-replicas",
+            Self::LimitReached { .. } => "limit-reached",
+            Self::GivesWay { .. } => "gives-way",
+            Self::SupplyHeld { .. } => "supply-held",
+            Self::BreakerTrips { .. } => "breaker-trips",
+            Self::BreakerOpen { .. } => "breaker-open",
             Self::PlanRejected { .. } => "plan-rejected",
         }
     }
@@ -338,6 +358,7 @@ impl Reason {
             | Self::StabilisingDown { until, .. }
             | Self::StabilisingUp { until, .. }
             | Self::CoolingDown { until }
+            | Self::BreakerOpen { until }
             | Self::RateLimited { until, .. } => Some(*until),
             Self::Panicking { until, .. } => Some(*until),
             Self::Frozen { until, .. } | Self::Scheduled { until, .. } => *until,

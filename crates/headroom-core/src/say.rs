@@ -161,6 +161,8 @@ pub fn by(by: By, language: Language) -> &'static str {
         (By::Cooldown, Language::Korean) => "쿨다운",
         (By::Bounds, Language::English) => "bounds",
         (By::Bounds, Language::Korean) => "최소/최대 한계",
+        (By::Share, Language::English) => "shared limit",
+        (By::Share, Language::Korean) => "공유 한도",
         (By::RateLimit, Language::English) => "rate limit",
         (By::RateLimit, Language::Korean) => "변경 횟수 제한",
         (By::GradualSteps, Language::English) => "gradual steps",
@@ -175,6 +177,8 @@ pub fn by(by: By, language: Language) -> &'static str {
         (By::Approval, Language::Korean) => "승인",
         (By::Freeze, Language::English) => "freeze",
         (By::Freeze, Language::Korean) => "동결",
+        (By::Breaker, Language::English) => "breaker",
+        (By::Breaker, Language::Korean) => "차단기",
         (By::Inspect, Language::English) => "plan check",
         (By::Inspect, Language::Korean) => "계획 검사",
     }
@@ -421,6 +425,19 @@ fn english(reason: &Reason) -> String {
         Reason::FallbackReplicas { signal, replicas } => {
             format!("{signal} can't be read; the policy names {replicas} for that case")
         }
+        Reason::LimitReached { limit, supply, held } => {
+            format!("{limit} is used up: {held} of {supply} are held or promised")
+        }
+        Reason::GivesWay { limit, to } => format!("{to} goes first and is short of {limit}"),
+        Reason::SupplyHeld { limit, supply, held } => {
+            format!("it supplies {limit}, of which {held} of {supply} are held")
+        }
+        Reason::BreakerTrips { changed, most } => {
+            format!("{changed} replicas of the fleet would change at once, and at most {most} may")
+        }
+        Reason::BreakerOpen { until } => {
+            format!("too much of the fleet changed at once; the breaker is open until {}", clock(*until))
+        }
         Reason::PlanRejected { finding } => format!("the check of the plan found a fault ({finding})"),
     }
 }
@@ -591,6 +608,19 @@ fn korean(reason: &Reason) -> String {
         Reason::NeedsApproval { limit } => format!("{limit}개 초과 변경은 사람의 승인 필요"),
         Reason::FallbackReplicas { signal, replicas } => {
             format!("{signal} 확인 불가; 정책상 이때는 {replicas}개")
+        }
+        Reason::LimitReached { limit, supply, held } => {
+            format!("{limit} 소진: {supply} 중 {held} 사용 또는 예약")
+        }
+        Reason::GivesWay { limit, to } => format!("우선순위가 높은 {to}에 {limit} 양보"),
+        Reason::SupplyHeld { limit, supply, held } => {
+            format!("{limit} 공급 중: {supply} 중 {held} 사용")
+        }
+        Reason::BreakerTrips { changed, most } => {
+            format!("한꺼번에 {changed}개가 바뀌게 됨; 최대 {most}개")
+        }
+        Reason::BreakerOpen { until } => {
+            format!("한꺼번에 너무 많이 바뀜; 차단기가 {}까지 열림", clock(*until))
         }
         Reason::PlanRejected { finding } => format!("계획 검사에서 결함 발견({finding})"),
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use headroom_core::action::Action;
-use headroom_core::controller::{Controller, Effect, Input, Notice, Override, Settled, Snapshot, decide};
+use headroom_core::controller::{Controller, Effect, Input, Notice, Order, Override, Settled, Snapshot};
 use headroom_core::decision::{By, DecisionId};
 use headroom_core::fleet::Fleet;
 use headroom_core::memory::{AppliedPlan, Memory};
@@ -73,6 +73,13 @@ pub enum Message {
         workload: WorkloadName,
         /// What.
         word: Override,
+        /// Whether it is in force.
+        answer: oneshot::Sender<Result<(), HandleError>>,
+    },
+    /// See [`EngineHandle::order`].
+    Order {
+        /// What.
+        word: Order,
         /// Whether it is in force.
         answer: oneshot::Sender<Result<(), HandleError>>,
     },
@@ -316,6 +323,15 @@ impl Driver {
                     self.input(Input::Overridden { at, workload, word }, round);
                     round.answers.push(answer);
                 }
+            }
+            Message::Order { word: Order::CloseBreaker { .. }, answer }
+                if self.controller.breaker().is_none() =>
+            {
+                let _ = answer.send(Err(HandleError::NotOpen));
+            }
+            Message::Order { word, answer } => {
+                self.input(Input::Ordered { at, word }, round);
+                round.answers.push(answer);
             }
             Message::Plan { fleet, answer } => drop(answer.send(self.plan(fleet.as_deref(), at))),
             Message::Apply { plan, by, answer } => self.apply(&plan, &by, at, answer, round),
@@ -619,6 +635,7 @@ impl Driver {
             advise: self.advise,
             started_at: self.started_at,
             workloads: fleet.workloads().keys().filter_map(|name| self.view(name, at)).collect(),
+            breaker: self.controller.breaker().cloned(),
             notices: self.notices.iter().cloned().collect(),
         }
     }
@@ -638,6 +655,7 @@ impl Driver {
             status: memory.status().map(|(_, status)| status.clone()),
             signals: memory.latest().map(|d| d.signals.clone()).unwrap_or_default(),
             freeze: memory.freeze(at).cloned(),
+            shares: self.controller.parts(name, at),
             latest: memory.latest().cloned(),
             start_up: StartUpView { seen: starts.seen(), p50: starts.quantile(0.5), p90: starts.expected() },
         })
@@ -645,19 +663,13 @@ impl Driver {
 
     fn plan(&self, other: Option<&Fleet>, at: Timestamp) -> Plan {
         let fleet = other.unwrap_or_else(|| self.controller.fleet());
-        let workloads = fleet.workloads().iter().map(|(name, workload)| {
-            // A clone, so that planning leaves no trace.
-            let mut memory = self.controller.memory(name).cloned().unwrap_or_else(|| Memory::new(workload));
-            memory.fit(workload);
-            memory.forget_failure();
-            let (decision, _) = decide(name, workload, &memory, at, None);
-            PlanEntry {
-                workload: name.clone(),
-                saw: decision.from,
-                to: decision.to,
-                price: workload.price,
-                decision,
-            }
+        let decisions = self.controller.plan(other, at).into_iter();
+        let workloads = decisions.map(|(workload, decision)| PlanEntry {
+            saw: decision.from,
+            to: decision.to,
+            price: fleet.workload(&workload).and_then(|settings| settings.price),
+            workload,
+            decision,
         });
         Plan {
             version: 1,

@@ -147,6 +147,7 @@ pub fn guard_name(by: By) -> Option<&'static str> {
         By::Step => Some("step"),
         By::Cooldown => Some("cooldown"),
         By::Bounds => Some("bounds"),
+        By::Share => Some("share"),
         By::RateLimit => Some("rateLimit"),
         By::GradualSteps => Some("gradualSteps"),
         By::Safety => Some("safety"),
@@ -154,6 +155,7 @@ pub fn guard_name(by: By) -> Option<&'static str> {
         By::Flapping => Some("flapping"),
         By::Approval => Some("approval"),
         By::Freeze => Some("freeze"),
+        By::Breaker => Some("breaker"),
         By::Inspect => Some("inspect"),
     }
 }

@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use headroom_core::action::ActionRecord;
-use headroom_core::controller::{Measured, Notice, Override};
+use headroom_core::controller::{Measured, Notice, Order, Override};
 use headroom_core::decision::{Decision, SeenSignal};
 use headroom_core::fleet::{Fleet, ReplicaRange};
 use headroom_core::memory::Freeze;
 use headroom_core::names::{FleetName, WorkloadName};
 use headroom_core::observation::TargetStatus;
+use headroom_core::together::{Opened, Part};
 use headroom_core::units::{Price, Span, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -56,6 +57,9 @@ pub struct Overview {
     pub started_at: Timestamp,
     /// Its workloads, by name.
     pub workloads: Vec<WorkloadView>,
+    /// The breaker, where it is open: too much of the fleet changed at once.
+    #[serde(default)]
+    pub breaker: Option<Opened>,
     /// The last things people had to know, newest first.
     pub notices: Vec<Notice>,
 }
@@ -82,6 +86,9 @@ pub struct WorkloadView {
     pub signals: Vec<SeenSignal>,
     /// The freeze in force.
     pub freeze: Option<Freeze>,
+    /// What it shares with others, and how much of it each of its replicas may take now.
+    #[serde(default)]
+    pub shares: Vec<Part>,
     /// The last decision, which may be to do nothing.
     pub latest: Option<Decision>,
     /// Measured start-up times (C6).
@@ -109,6 +116,9 @@ pub enum HandleError {
     /// There is no such workload.
     #[error("no workload called `{0}` in this fleet")]
     NoSuchWorkload(WorkloadName),
+    /// The breaker is not open.
+    #[error("the breaker is closed: nothing is held back by it")]
+    NotOpen,
     /// The world is not the one the plan saw.
     #[error("{0}")]
     PlanRefused(String),
@@ -168,6 +178,14 @@ impl EngineHandle {
     pub async fn say(&self, workload: &WorkloadName, word: Override) -> Result<(), HandleError> {
         let workload = workload.clone();
         self.ask(|answer| Message::Say { workload, word, answer }).await?
+    }
+
+    /// Says something about the fleet as a whole; returns once it is written down and in force.
+    ///
+    /// # Errors
+    /// [`HandleError::NotOpen`], [`HandleError::Journal`], [`HandleError::Gone`].
+    pub async fn order(&self, word: Order) -> Result<(), HandleError> {
+        self.ask(|answer| Message::Order { word, answer }).await?
     }
 
     /// Takes in values that someone sends.

@@ -29,7 +29,9 @@ pub(crate) struct Probe {
 impl Probe {
     /// The probes of a workload's signals, in their order.
     pub(crate) fn all(workload: &Workload, step: Span) -> Vec<Self> {
-        workload.signals.iter().map(|(name, signal)| Self::new(name, signal, step)).collect()
+        // The controller counts the replicas of others by itself.
+        let measured = workload.signals.iter().filter(|(_, signal)| signal.replicas_of().is_none());
+        measured.map(|(name, signal)| Self::new(name, signal, step)).collect()
     }
 
     fn new(name: &SignalName, signal: &Signal, step: Span) -> Self {

@@ -87,6 +87,9 @@ pub(crate) enum Command {
     Freeze(Freeze),
     /// Let a frozen workload go on
     Thaw(OfWorkload),
+    /// See to the breaker, which stops the fleet from changing too much at once
+    #[command(subcommand)]
+    Breaker(BreakerCommand),
     /// Send a value of a signal that a policy declares as pushed
     Push(Push),
     /// One tick from a file, without a controller: an observation in, decisions out
@@ -231,6 +234,17 @@ pub(crate) struct Freeze {
     /// Why, for those who ask why nothing scales.
     #[arg(long, default_value = "no reason given")]
     pub why: String,
+}
+
+/// What can be done about the breaker.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BreakerCommand {
+    /// Close it; for one stretch everything passes
+    Close {
+        /// Why, for those who look back.
+        #[arg(long, default_value = "no reason given")]
+        why: String,
+    },
 }
 
 /// Arguments of `push`.

@@ -45,7 +45,10 @@ impl Signals {
     pub(super) fn new(workload: WorkloadName, settings: &Workload) -> Self {
         let of_balancer = |(name, signal): (&SignalName, &Signal)| match signal.source {
             SignalSource::Balancer(kind) => Some((name.clone(), kind, signal.window)),
-            SignalSource::Process(_) | SignalSource::Push(_) | SignalSource::Read(_) => None,
+            SignalSource::Process(_)
+            | SignalSource::Push(_)
+            | SignalSource::Read(_)
+            | SignalSource::ReplicasOf(_) => None,
         };
         let signals: Vec<_> = settings.signals.iter().filter_map(of_balancer).collect();
         let keeps_histograms = signals.iter().any(|(_, kind, _)| matches!(kind, BalancerSignal::Latency(_)));

@@ -35,7 +35,10 @@ impl ProcessSource {
     pub fn new(name: &WorkloadName, workload: &Workload, replicas: ProcessSupervisor) -> Option<Self> {
         let of_process = workload.signals.iter().filter_map(|(name, signal)| match signal.source {
             SignalSource::Process(kind) => Some((name.clone(), kind)),
-            SignalSource::Balancer(_) | SignalSource::Push(_) | SignalSource::Read(_) => None,
+            SignalSource::Balancer(_)
+            | SignalSource::Push(_)
+            | SignalSource::Read(_)
+            | SignalSource::ReplicasOf(_) => None,
         });
         let signals: Vec<_> = of_process.collect();
         let mut pace = interval(EVERY);

@@ -9,6 +9,7 @@
 mod balancer;
 mod behavior;
 mod problem;
+mod shared;
 mod signal;
 mod source;
 mod target;
@@ -26,6 +27,7 @@ pub use behavior::{
     ScalingRules,
 };
 pub use problem::{Path, Problem};
+pub use shared::{BreakerSettings, SharedLimit};
 pub use signal::{
     AbsentRule, BalancerSignal, ProcessSignal, PushSettings, Quantile, ReadSettings, Scope, Signal,
     SignalSource, WhenAbsent,
@@ -40,7 +42,7 @@ pub use source::{
 pub use target::{HealthSettings, ProcessSettings, RestartSettings, StopSettings, TargetSettings};
 
 use crate::combine::Combine;
-use crate::names::{FleetName, SignalName, WorkloadName};
+use crate::names::{FleetName, LimitName, SignalName, WorkloadName};
 use crate::strategy::Strategy;
 use crate::units::{Price, Replicas};
 
@@ -90,6 +92,16 @@ pub struct FleetSpec {
     pub sources: BTreeMap<SourceName, SourceSettings>,
     /// The workloads by name.
     pub workloads: BTreeMap<WorkloadName, Workload>,
+    /// What several workloads draw from together, by name: connections of a database, machines of a quota.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub limits: BTreeMap<LimitName, SharedLimit>,
+    /// Priorities by tier; a workload may have its own. Where a limit is short, the higher goes first and lower ones
+    /// give way.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub priorities: BTreeMap<String, i32>,
+    /// Stops the fleet from changing too much at once. By default nothing does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub breaker: Option<BreakerSettings>,
 }
 
 /// One thing that is scaled: where it runs, what is measured, and how it is to be sized.
@@ -99,6 +111,9 @@ pub struct Workload {
     /// Which tier the workload belongs to, for the overview and for priorities.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tier: Option<String>,
+    /// Who goes first where a shared limit is short: the higher number. By default the priority of its tier, else 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority: Option<i32>,
     /// What changes the number of replicas.
     pub target: TargetSettings,
     /// The built-in balancer in front of the replicas, if it is to be used.
@@ -190,6 +205,25 @@ impl Fleet {
         self.spec.workloads.get(name)
     }
 
+    /// What the workloads draw from together, by name.
+    #[must_use]
+    pub fn limits(&self) -> &BTreeMap<LimitName, SharedLimit> {
+        &self.spec.limits
+    }
+
+    /// What stops the fleet from changing too much at once.
+    #[must_use]
+    pub fn breaker(&self) -> Option<&BreakerSettings> {
+        self.spec.breaker.as_ref()
+    }
+
+    /// The priority of `workload`: its own, else its tier's, else 0.
+    #[must_use]
+    pub fn priority(&self, workload: &Workload) -> i32 {
+        let of_tier = || workload.tier.as_ref().and_then(|tier| self.spec.priorities.get(tier)).copied();
+        workload.priority.or_else(of_tier).unwrap_or(0)
+    }
+
     /// The policy as it stands, every default filled in.
     #[must_use]
     pub fn document(&self) -> FleetDocument {
@@ -227,6 +261,7 @@ impl FleetSpec {
             }
         }
         self.check_listen_addresses(&root, &mut problems);
+        shared::check(self, &mut problems);
         problems
     }
 

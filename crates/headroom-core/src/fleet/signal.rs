@@ -8,7 +8,7 @@ use super::source::{
     ScrapeAsk, SignalClass, SqlAsk, StatsdAsk, check_interval,
 };
 use super::{Path, Problem, TargetSettings, Workload};
-use crate::names::SignalName;
+use crate::names::{SignalName, WorkloadName};
 use crate::units::{Replicas, Span, Unit};
 
 /// A metric stream of a workload. Exactly one source is named.
@@ -71,6 +71,8 @@ pub enum SignalSource {
     Push(PushSettings),
     /// A figure of a source under `spec.sources`.
     Read(ReadSettings),
+    /// The ready replicas of another workload of the fleet.
+    ReplicasOf(WorkloadName),
 }
 
 /// A figure that is read from a source again and again.
@@ -162,6 +164,9 @@ struct SignalText {
     /// Sent to the API by someone else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     push: Option<PushSettings>,
+    /// The ready replicas of another workload: how many app servers a database has to serve (A33).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    replicas_of: Option<WorkloadName>,
     /// A PromQL query's answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     prometheus: Option<PrometheusAsk>,
@@ -211,7 +216,7 @@ struct SignalText {
     /// application 30s, business 5m.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     class: Option<SignalClass>,
-    /// How old a value may be and still be acted on. By default 3s for the balancer, 10s for processes, 2m for
+    /// How old a value may be and still be acted on. By default 3s for the balancer, 10s for processes and replicas of others, 2m for
     /// pushed values, three and a half times `every` for what is read from a source: three missed deliveries and a
     /// little more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -232,7 +237,7 @@ enum NotASignal {
     /// A signal without a source, or with two.
     #[error(
         "a signal is read from exactly one source; name one of `balancer`, `process`, `push`, `prometheus`, `scrape`, \
-         `http`, `exec`, `host`, `postgres`, `redis`, `rabbitmq`, `nats`, `haproxy`, `statsd`"
+         `http`, `exec`, `host`, `postgres`, `redis`, `rabbitmq`, `nats`, `haproxy`, `statsd`, `replicasOf`"
     )]
     NotOneSource,
     /// What a figure counts can't be told from its source.
@@ -273,6 +278,7 @@ impl TryFrom<SignalText> for Signal {
             text.balancer.map(SignalSource::Balancer),
             text.process.map(SignalSource::Process),
             text.push.map(SignalSource::Push),
+            text.replicas_of.map(SignalSource::ReplicasOf),
         ];
         let mut own = own.into_iter().flatten();
         let mut asks = asks.all();
@@ -321,6 +327,7 @@ impl From<Signal> for SignalText {
             SignalSource::Balancer(b) => text.balancer = Some(b),
             SignalSource::Process(p) => text.process = Some(p),
             SignalSource::Push(p) => text.push = Some(p),
+            SignalSource::ReplicasOf(of) => text.replicas_of = Some(of),
             SignalSource::Read(ReadSettings { ask, unit, scope, every }) => {
                 let asks = Asks::from(ask);
                 text.prometheus = asks.prometheus;
@@ -348,6 +355,7 @@ impl SignalSource {
         match self {
             Self::Balancer(_) => Span::seconds(3),
             Self::Process(_) => Span::seconds(10),
+            Self::ReplicasOf(_) => crate::memory::LOOK_FRESH_FOR,
             Self::Push(_) => Span::minutes(2),
             Self::Read(reading) => Span::millis(reading.every.as_millis().saturating_mul(7) / 2),
         }
@@ -358,7 +366,7 @@ impl SignalSource {
     fn default_window(&self) -> Span {
         match self {
             Self::Balancer(BalancerSignal::Latency(_) | BalancerSignal::ErrorRatio) => Span::seconds(10),
-            Self::Balancer(_) | Self::Process(_) | Self::Push(_) => Span::seconds(1),
+            Self::Balancer(_) | Self::Process(_) | Self::Push(_) | Self::ReplicasOf(_) => Span::seconds(1),
             // Ten readings: enough events for a rate and for a quantile.
             Self::Read(reading) => reading.every.times(10),
         }
@@ -366,6 +374,18 @@ impl SignalSource {
 }
 
 impl Signal {
+    /// The workload whose ready replicas this signal counts.
+    #[must_use]
+    pub fn replicas_of(&self) -> Option<&WorkloadName> {
+        match &self.source {
+            SignalSource::ReplicasOf(of) => Some(of),
+            SignalSource::Balancer(_)
+            | SignalSource::Process(_)
+            | SignalSource::Push(_)
+            | SignalSource::Read(_) => None,
+        }
+    }
+
     /// What the signal's values count.
     #[must_use]
     pub fn unit(&self) -> Unit {
@@ -379,6 +399,7 @@ impl Signal {
             SignalSource::Process(ProcessSignal::Cpu) => Unit::Ratio,
             SignalSource::Process(ProcessSignal::Memory) => Unit::Bytes,
             SignalSource::Push(push) => push.unit,
+            SignalSource::ReplicasOf(_) => Unit::Count,
             SignalSource::Read(reading) => reading.unit,
         }
     }
@@ -395,6 +416,7 @@ impl Signal {
             },
             SignalSource::Process(_) => Scope::PerReplica,
             SignalSource::Push(push) => push.scope,
+            SignalSource::ReplicasOf(_) => Scope::Quality,
             SignalSource::Read(reading) => reading.scope,
         }
     }
@@ -412,7 +434,10 @@ impl Signal {
                         .help("name another source for the signal"),
                 ),
             SignalSource::Read(reading) => check_interval(reading.every, at, problems),
-            SignalSource::Balancer(_) | SignalSource::Process(_) | SignalSource::Push(_) => {}
+            SignalSource::Balancer(_)
+            | SignalSource::Process(_)
+            | SignalSource::Push(_)
+            | SignalSource::ReplicasOf(_) => {}
         }
         for (key, rule) in [("grow", &self.absent.grow), ("shrink", &self.absent.shrink)] {
             let at = at.key("absent").key(key);

@@ -43,16 +43,29 @@ pub(super) fn limit(cx: &Context<'_>, recommendations: &[Recommendation], draft:
             draft.move_to(least, By::Absence, why(least));
         }
     }
-    if !draft.shrinks() {
-        return;
-    }
-    // Of several signals at fault the one that allows least counts.
-    let floors = faults().map(|seen| (floor(cx, seen, draft.from()), &seen.name));
-    if let Some((floor, signal)) = floors.max_by_key(|(floor, _)| *floor)
+    if draft.shrinks()
+        && let Some((floor, signal)) = floor_of_faults(cx, recommendations)
         && draft.wanted() < floor
     {
         draft.move_to(floor, By::Absence, Reason::HeldForAbsence { signal: signal.clone() });
     }
+}
+
+/// How far the count may shrink with what can't be read; `None` where all can.
+pub(super) fn floor_of_faults<'a>(
+    cx: &Context<'a>,
+    recommendations: &[Recommendation],
+) -> Option<(Replicas, &'a SignalName)> {
+    if !cx.signals.iter().any(|s| s.reading.is_fault()) {
+        return None;
+    }
+    let mut needs = Vec::new();
+    for strategy in &cx.workload().strategies {
+        strategy.needs(&mut needs);
+    }
+    let faults = cx.signals.iter().filter(|s| s.reading.is_fault() && matters(s, &needs, recommendations));
+    // Of several signals at fault the one that allows least counts.
+    faults.map(|seen| (floor(cx, seen, cx.current()), &seen.name)).max_by_key(|(floor, _)| *floor)
 }
 
 /// Whether a fault of this signal concerns the decision: a strategy needs it, abstains for it, or its source failed.

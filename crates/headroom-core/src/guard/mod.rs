@@ -2,12 +2,13 @@
 //!
 //! They run in this order, whatever the policy file's order is, because it matters: first the guards that say
 //! "not now" (settled, absence), then the ones that shape the move (stabilise, step, gradual steps, cooldowns, sizes of
-//! a change), then bounds, which have the last word on the number; last the refusals (pause after a failure, quiet
-//! hours, flapping, safety, approval, rate limit, freeze), which see the change as it would be made. A guard keeps no state; it asks the [`Context`].
+//! a change), then bounds, which have the last word on the number; then what is shared with others; last the refusals (pause after a failure, quiet
+//! hours, flapping, safety, approval, rate limit, freeze, breaker), which see the change as it would be made. A guard keeps no state; it asks the [`Context`].
 
 mod absence;
 mod approval;
 mod bounds;
+mod breaker;
 mod cooldown;
 mod dynamic_cooldown;
 mod flapping;
@@ -17,6 +18,7 @@ mod quiet_hours;
 mod rate_limit;
 mod safety;
 mod settled;
+mod share;
 mod stabilise;
 mod step;
 pub mod urgency;
@@ -34,20 +36,54 @@ pub use stabilise::stabilised;
 use crate::context::Context;
 use crate::decision::{Draft, Recommendation};
 use crate::fleet::{GuardSettings, Path, Problem, Workload};
+use crate::together::{Ask, Room, Together};
 use crate::units::Replicas;
 
-/// Runs every guard over `draft`.
+/// Runs every guard over `draft`; says what the workload asks of what it shares.
+pub(crate) fn run(
+    cx: &Context<'_>,
+    recommendations: &[Recommendation],
+    room: Option<&Room>,
+    together: Option<&Together>,
+    draft: &mut Draft,
+) -> Option<Ask> {
+    limit(cx, recommendations, draft);
+    let ask = room.map(|room| share::limit(cx, recommendations, room, draft));
+    refuse(cx, draft);
+    if let Some(together) = together {
+        breaker::refuse(cx, together, draft);
+    }
+    ask
+}
+
+/// The guards that also stand over a plan that a person applied: it is done as it is, or not at all.
+pub(crate) fn run_over_plan(room: Option<&Room>, draft: &mut Draft) {
+    if let Some(room) = room {
+        share::refuse(room, draft);
+    }
+}
+
+/// Runs the guards that shape a change.
 pub(crate) fn limit(cx: &Context<'_>, recommendations: &[Recommendation], draft: &mut Draft) {
     settled::limit(cx, draft);
     absence::limit(cx, recommendations, draft);
     stabilise::limit(cx, draft);
+    pace(cx, draft);
+    bounds::limit(cx, draft);
+}
+
+/// Runs the guards that say how much may change how soon.
+fn pace(cx: &Context<'_>, draft: &mut Draft) {
     step::limit(cx, draft);
     gradual::limit(cx, draft);
     cooldown::limit(cx, draft);
     dynamic_cooldown::limit(cx, draft);
     rate_limit::limit(cx, draft);
     safety::limit(cx, draft);
-    bounds::limit(cx, draft);
+}
+
+/// Runs the guards that refuse a change as a whole.
+fn refuse(cx: &Context<'_>, draft: &mut Draft) {
     settled::refuse(cx, draft);
     quiet_hours::refuse(cx, draft);
     flapping::refuse(cx, draft);

@@ -20,6 +20,12 @@ pub(super) fn limit(cx: &Context<'_>, draft: &mut Draft) {
 }
 
 pub(super) fn refuse(cx: &Context<'_>, draft: &mut Draft) {
+    // A later guard may have brought it down all the same: a new policy with a lower maximum waits its turn, too.
+    if let Some(action) = &cx.memory().in_flight
+        && draft.wanted() <= action.to
+    {
+        draft.refuse(By::Settled, Reason::ActionInFlight { to: action.to, since: action.at });
+    }
     let Some(failure) = cx.memory().failure.as_ref().filter(|f| cx.at() < f.until) else { return };
     let until = failure.until;
     let why = match failure.error.clone() {
@@ -38,6 +44,15 @@ mod tests {
         for (want, expected) in [(20, 20), (12, 12), (11, 12), (5, 12)] {
             let case = Case::new(12, want).in_flight(8, 12);
             assert_eq!(case.limited(super::limit), expected, "wanting {want} while 8 → 12 is under way");
+        }
+    }
+
+    /// A lower maximum than what is under way is come back to after it has settled.
+    #[test]
+    fn coming_back_into_bounds_waits_too() {
+        for (want, expected) in [(11, 12), (0, 12), (12, 12), (13, 13)] {
+            let case = Case::new(12, want).range(0, 11).in_flight(8, 12);
+            assert_eq!(case.limited(super::refuse), expected, "wanting {want} while 8 → 12 is under way");
         }
     }
 

@@ -58,6 +58,7 @@ pub(crate) fn at(input: &Input) -> Timestamp {
         | Input::Settled { at, .. }
         | Input::Waiting { at, .. }
         | Input::Overridden { at, .. }
+        | Input::Ordered { at, .. }
         | Input::FleetChanged { at, .. }
         | Input::Restarted { at } => *at,
     }
@@ -82,6 +83,7 @@ pub(crate) fn write(input: &Input) -> serde_json::Result<(Kind, String)> {
         | Input::Settled { .. }
         | Input::Waiting { .. }
         | Input::Overridden { .. }
+        | Input::Ordered { .. }
         | Input::FleetChanged { .. }
         | Input::Restarted { .. } => Ok((Kind::Plain, serde_json::to_string(input)?)),
     }

@@ -221,6 +221,7 @@ impl Pending {
             | Input::Tick { .. }
             | Input::Waiting { .. }
             | Input::Overridden { .. }
+            | Input::Ordered { .. }
             | Input::FleetChanged { .. }
             | Input::Restarted { .. } => {}
         }

@@ -10,8 +10,9 @@ use headroom_core::action::{Action, ActionRecord};
 use headroom_core::controller::{Controller, Effect, Input, Notice, Override, Settled, Snapshot};
 use headroom_core::decision::{Decision, Outcome};
 use headroom_core::fleet::{Fleet, Workload};
-use headroom_core::memory::Freeze;
+use headroom_core::memory::{Freeze, LOOK_FRESH_FOR};
 use headroom_core::names::{SignalName, WorkloadName};
+use headroom_core::observation::TargetStatus;
 use headroom_core::reading::{Absence, Sample};
 use headroom_core::units::{Replicas, Span, Timestamp};
 
@@ -37,6 +38,30 @@ struct Book {
     changes: Vec<Timestamp>,
     freeze: Option<Freeze>,
     number: u64,
+    /// The last look that succeeded, when it was, and whether one has failed since.
+    seen: Option<(Timestamp, TargetStatus)>,
+    unseen: bool,
+    /// What was held when the controller went down, until the next look.
+    before: u32,
+}
+
+impl Book {
+    /// The most replicas there may be.
+    fn held(&self, most: u32) -> u32 {
+        let seen = self
+            .seen
+            .as_ref()
+            .map(|(_, s)| s.wanted.0.max(s.ready.0 + s.starting.0 + s.draining.0 + s.failed.0));
+        let under_way = self.under_way.as_ref().map(|a| a.to.0.max(a.saw.0));
+        if seen.is_none() && under_way.is_none() && self.before == 0 {
+            return most;
+        }
+        seen.unwrap_or(0).max(under_way.unwrap_or(0)).max(self.before)
+    }
+
+    fn look(&mut self, at: Timestamp, status: &TargetStatus) {
+        (self.seen, self.unseen, self.before) = (Some((at, status.clone())), false, 0);
+    }
 }
 
 /// Watches a run.
@@ -114,7 +139,15 @@ impl Oracle {
     /// Keeps the books.
     fn note(&mut self, input: &Input) {
         match input {
-            Input::Tick { at } | Input::Sampled { at, .. } | Input::Looked { at, .. } => self.at = *at,
+            Input::Tick { at } | Input::Sampled { at, .. } | Input::Ordered { at, .. } => self.at = *at,
+            Input::Looked { at, workload, status } => {
+                self.at = *at;
+                match (self.books.get_mut(workload), status) {
+                    (Some(book), Ok(status)) => book.look(*at, status),
+                    (Some(book), Err(_)) => book.unseen = true,
+                    (None, _) => {}
+                }
+            }
             Input::Settled { at, workload, decision, outcome } => {
                 self.at = *at;
                 let Some(book) = self.books.get_mut(workload) else { return };
@@ -124,6 +157,9 @@ impl Oracle {
                         book.changes.remove(0);
                     }
                     book.changes.push(*at);
+                }
+                if let Settled::Done(status) = outcome {
+                    book.look(*at, status);
                 }
             }
             Input::Waiting { at, .. } => self.at = *at,
@@ -146,8 +182,18 @@ impl Oracle {
             }
             Input::Restarted { at } => {
                 self.at = *at;
-                self.books.values_mut().for_each(|b| b.under_way = None);
+                for (name, book) in &mut self.books {
+                    let most = self.fleet.workload(name).map_or(0, |w| w.replicas.max.0);
+                    // One that was never seen is still not known.
+                    let known = book.seen.is_some() || book.under_way.is_some() || book.before > 0;
+                    book.before = if known { book.held(most) } else { 0 };
+                    (book.under_way, book.seen) = (None, None);
+                }
             }
+        }
+        // As the controller has it: what seems to lie ahead was asked for just now, by a clock that was set back.
+        for action in self.books.values_mut().filter_map(|book| book.under_way.as_mut()) {
+            action.at = action.at.min(self.at);
         }
         if let Input::Sampled { samples, .. } = input {
             for m in samples {
@@ -192,6 +238,7 @@ impl Oracle {
         }
         self.judge_absence(&name, workload, decision);
         self.judge_order(&name, action);
+        self.judge_limits(&name, decision);
         if let Some(freeze) = &self.books[&name].freeze
             && freeze.until.is_none_or(|until| self.at < until)
         {
@@ -236,6 +283,35 @@ impl Oracle {
         {
             let detail = format!("→ {} while → {} is under way", action.to(), before.to);
             self.violated("one action at a time", Some(name), detail);
+        }
+    }
+
+    /// What several workloads draw from together is never promised twice.
+    fn judge_limits(&mut self, name: &WorkloadName, decision: &Decision) {
+        if decision.to <= decision.from || self.clock_jumps {
+            return;
+        }
+        let fleet = Arc::clone(&self.fleet);
+        for (limit, settings) in fleet.limits().iter().filter(|(_, l)| l.uses.contains_key(name)) {
+            let most = |name: &WorkloadName| fleet.workload(name).map_or(0, |w| w.replicas.max.0);
+            let held = |user: &WorkloadName| {
+                let held = self.books.get(user).map_or(most(user), |book| book.held(most(user)));
+                if user == name { held.max(decision.to.0) } else { held }
+            };
+            let used: u64 = settings.uses.iter().map(|(user, each)| each * u64::from(held(user))).sum();
+            let ready = |supplier: &WorkloadName| {
+                let book = self.books.get(supplier)?;
+                let (seen, status) = book.seen.as_ref().filter(|_| !book.unseen)?;
+                let promised = book.under_way.as_ref().map_or(status.wanted, |a| a.to);
+                (self.at.since(*seen) <= LOOK_FRESH_FOR).then_some(status.ready.min(promised).0)
+            };
+            let added = settings.suppliers.iter().map(|(s, each)| each * u64::from(ready(s).unwrap_or(0)));
+            let supply = settings.supply + added.sum::<u64>();
+            if used > supply {
+                let detail =
+                    format!("{} → {} makes {used} of {supply} of {limit}", decision.from, decision.to);
+                return self.violated("shared limit", Some(name), detail);
+            }
         }
     }
 

@@ -18,9 +18,19 @@ pub(super) fn fleet(rng: &mut Rng, workloads: usize) -> FleetDocument {
     for _ in 0..DRAWS {
         let all: serde_json::Map<String, Value> =
             (0..workloads).map(|i| (format!("w{i}"), workload(rng))).collect();
+        let mut spec = json!({ "workloads": all });
+        if rng.chance(0.3) {
+            spec["limits"] = json!({ "connections": limit(rng, workloads) });
+        }
+        if rng.chance(0.2) {
+            spec["breaker"] = json!({
+                "most": *rng.pick(&["10%", "30%", "80%"]), "growth": rng.chance(0.3),
+                "within": span(rng, &[60, 300]), "hold": span(rng, &[60, 900]),
+            });
+        }
         let text = json!({
             "apiVersion": "headroom.dev/v1alpha1", "kind": "Fleet",
-            "metadata": { "name": "swarm" }, "spec": { "workloads": all },
+            "metadata": { "name": "swarm" }, "spec": spec,
         });
         if let Ok(document) = serde_json::from_value::<FleetDocument>(text)
             && Fleet::new(document.clone()).is_ok()
@@ -29,6 +39,19 @@ pub(super) fn fleet(rng: &mut Rng, workloads: usize) -> FleetDocument {
         }
     }
     unreachable!("a hundred random policies in a row did not pass the policy check")
+}
+
+/// What the workloads draw from together; of several the last may be who supplies it.
+fn limit(rng: &mut Rng, workloads: usize) -> Value {
+    let supplies = workloads > 1 && rng.chance(0.4);
+    let users = if supplies { workloads - 1 } else { workloads };
+    let uses: serde_json::Map<String, Value> =
+        (0..users).map(|i| (format!("w{i}"), json!(1 + rng.below(20)))).collect();
+    let mut limit = json!({ "uses": uses, "supply": 50 + rng.below(500) });
+    if supplies {
+        limit["suppliers"] = json!({ format!("w{users}"): 10 + rng.below(100) });
+    }
+    limit
 }
 
 /// Every workload has the same signals, so that one policy can replace another while a run goes on.
@@ -45,6 +68,7 @@ fn workload(rng: &mut Rng) -> Value {
         }
     }
     let mut workload = json!({
+        "priority": rng.below(3),
         "target": { "process": { "command": ["./app"] } },
         "balancer": { "listen": "127.0.0.1:0" },
         "replicas": { "min": min, "max": max },

@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 mod apply;
+mod breaker;
 mod check;
 mod conformance;
 mod decide;
@@ -57,6 +58,7 @@ pub(crate) fn run(cli: &Cli) -> Result<Exit> {
             Command::History(args) => history::run(args, cli, printer).await,
             Command::Freeze(args) => freeze::freeze(args, cli).await,
             Command::Thaw(args) => freeze::thaw(args, cli).await,
+            Command::Breaker(command) => breaker::run(command, cli).await,
             Command::Push(args) => push::run(args, cli).await,
             Command::Replay => journal::replay(cli, printer).await,
             Command::Journal(args) => journal::run(args, cli).await,

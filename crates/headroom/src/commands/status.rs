@@ -22,9 +22,25 @@ fn text(overview: &Overview, printer: Printer) -> String {
     let rows: Vec<_> = overview.workloads.iter().map(|w| row(w, printer)).collect();
     out.push_str(&table(&["WORKLOAD", "READY", "WANTED", "RANGE", "SIGNALS", "NOW"], &rows));
     for view in &overview.workloads {
+        for part in &view.shares {
+            out.push_str(&format!(
+                "\n{}: {} {} of {} in use; each replica may take up to {}",
+                view.name, part.limit, part.held, part.supply, part.pool
+            ));
+        }
         for trouble in view.status.iter().flat_map(|status| &status.troubles) {
             out.push_str(&format!("\n{}: {} ({})", view.name, trouble.message, trouble.code));
         }
+    }
+    if let Some(opened) = &overview.breaker {
+        out.push_str(&format!(
+            "\nThe breaker is open until {}: {} replicas would have changed at once, and at most {} may (the last was {}). \
+             `headroom breaker close` lets them pass.\n",
+            super::explain::moment(opened.until),
+            opened.changed,
+            opened.most,
+            opened.workload
+        ));
     }
     out
 }
