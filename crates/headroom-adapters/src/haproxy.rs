@@ -51,6 +51,10 @@ impl Runtime {
     /// # Errors
     /// Where there is no answer.
     pub async fn ask(&self, command: &str) -> Result<String, ReadError> {
+        Ok(self.exchange(command).await?.trim_end().to_owned())
+    }
+
+    async fn exchange(&self, command: &str) -> Result<String, ReadError> {
         let mut stream = connect_local(&self.socket, &self.base).await?;
         let broken = |e: std::io::Error| ReadError::Broken { why: e.to_string() };
         stream.write_all(format!("{command}\n").as_bytes()).await.map_err(broken)?;
@@ -59,7 +63,7 @@ impl Runtime {
         if read as u64 > LARGEST_ANSWER {
             return Err(ReadError::TooLarge { limit: LARGEST_ANSWER as usize });
         }
-        Ok(String::from_utf8_lossy(&answer).trim_end().to_owned())
+        Ok(String::from_utf8_lossy(&answer).into_owned())
     }
 
     /// The statistics of every proxy and server.
@@ -67,11 +71,15 @@ impl Runtime {
     /// # Errors
     /// Where there is no answer, or one that is no table.
     pub async fn stats(&self) -> Result<Vec<Row>, ReadError> {
-        table(&self.ask("show stat").await?)
+        table(&self.exchange("show stat").await?)
     }
 }
 
 fn table(text: &str) -> Result<Vec<Row>, ReadError> {
+    // The answer's end is an empty line: a table that was cut off may end in half a number.
+    if !text.ends_with("\n\n") {
+        return Err(ReadError::Garbage("its table has no end".to_owned()));
+    }
     let mut lines = text.lines();
     let head = lines
         .next()
@@ -110,6 +118,7 @@ mod tests {
         assert_eq!(rows.len(), 2);
         assert_eq!((rows[0].number("qcur"), rows[0].text("last_chk")), (Some(3.0), Some("no, really")));
         assert_eq!((rows[1].number("qcur"), rows[1].text("svname")), (None, Some("BACKEND")));
-        assert!(table("Unknown command.").is_err());
+        assert!(table("Unknown command.\n\n").is_err());
+        assert!(table("# pxname,svname,qcur\napp,BACKEND,1").is_err(), "12 may have been meant");
     }
 }

@@ -1,1 +1,3 @@
-//! Test kit.
+//! Test kit: the conformance suites of the seams, and the fakes they need. For tests only.
+
+pub mod source;
