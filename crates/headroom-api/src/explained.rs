@@ -18,6 +18,8 @@ pub(crate) struct Explanation {
     pub(crate) headline: String,
     /// What each strategy said, one line each.
     recommendations: Vec<String>,
+    /// What it reckons with beside the signals: what one replica carries, the warm pool; one line each.
+    known: Vec<String>,
     /// How the number moved, one line each.
     steps: Vec<String>,
     /// Until when it stays so by itself, where that is known.
@@ -125,6 +127,7 @@ pub(crate) fn explain(decision: &Decision, language: Language) -> Explanation {
     Explanation {
         headline: said.headline,
         recommendations: said.recommendations,
+        known: said.known,
         steps: said.steps,
         until: said.until,
         chain: advice.chain(moves).chain(refusal).collect(),

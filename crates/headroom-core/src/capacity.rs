@@ -199,14 +199,14 @@ impl Capacity {
                 self.evidence
             ),
             (Language::Korean, Some(high)) => format!(
-                "복제본 하나가 {} 감당 ({basis}); {} 감당함, {} 미만; 측정 {}회",
+                "레플리카 하나가 {} 감당 ({basis}); {} 감당함, {} 미만; 측정 {}회",
                 amount(self.usable),
                 amount(self.low),
                 amount(high),
                 self.evidence
             ),
             (Language::Korean, None) => format!(
-                "복제본 하나가 {} 감당 ({basis}); {} 감당함; 측정 {}회",
+                "레플리카 하나가 {} 감당 ({basis}); {} 감당함; 측정 {}회",
                 amount(self.usable),
                 amount(self.low),
                 self.evidence

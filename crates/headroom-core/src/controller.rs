@@ -29,6 +29,7 @@ use crate::reason::Reason;
 use crate::strategy::StrategyMemory;
 use crate::together::{Ask, BreakerMemory, Opened, Part, Together};
 use crate::units::{Level, Replicas, Span, Timestamp};
+use crate::warm::{self, WarmOrder};
 
 /// A run of decisions that say the same is recorded this often.
 const RECORD_EVERY: Span = Span::seconds(60);
@@ -173,6 +174,8 @@ pub enum Effect {
     Look(WorkloadName),
     /// Ask a target for a count.
     Act(Action),
+    /// Ask a target to keep so many warm.
+    Warm(WarmOrder),
     /// Tell people.
     Notify(Notice),
 }
@@ -572,6 +575,7 @@ fn evaluate(
         effects.push(Effect::Record(Box::new(decision.clone())));
     }
     memory.applied = None;
+    effects.extend(keep_warm(name, memory, &decision).map(Effect::Warm));
     if decision.outcome == Outcome::Act {
         // An overtaken action never showed: what was seen is what it had seen.
         let saw = memory.in_flight.as_ref().map_or(decision.from, |overtaken| overtaken.saw);
@@ -587,6 +591,17 @@ fn evaluate(
     }
     memory.latest = Some(decision);
     together.enter(name, workload, memory);
+}
+
+/// The order that makes the warm pool what was decided. A frozen workload's is left alone, as is that of a decision
+/// whose check failed.
+fn keep_warm(name: &WorkloadName, memory: &mut Memory, decision: &Decision) -> Option<WarmOrder> {
+    let wanted = decision.warm.as_ref().filter(|_| decision.outcome != Outcome::Rejected)?.wanted;
+    if memory.freeze(decision.at).is_some() {
+        return None;
+    }
+    let shown = memory.status.as_ref().and_then(|(_, status)| status.pool.as_ref()).map(|pool| pool.wanted);
+    warm::order(name, wanted, shown, decision.at, &mut memory.warm_asked)
 }
 
 /// Takes a faulty decision back and says so.
@@ -655,6 +670,7 @@ pub fn decide(
         starting: Replicas::ZERO,
         start_up: memory.start_ups.expected(),
         capacity: memory.capacities.first(workload),
+        warm: None,
         signals,
         recommendations,
         steps: Vec::new(),
@@ -697,6 +713,7 @@ pub fn decide(
         None => ask = guard::run(&cx, &decision.recommendations, room.as_ref(), together, &mut draft),
     }
     let wanted_a_change = !draft.steps().is_empty();
+    decision.warm = warm::wanted(&cx, draft.wanted());
     (decision.to, decision.steps, decision.refusal) = draft.into_parts();
     decision.outcome = if decision.to != current {
         Outcome::Act

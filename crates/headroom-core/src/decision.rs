@@ -16,6 +16,7 @@ use crate::reading::Reading;
 use crate::reason::Reason;
 use crate::strategy::StrategyKind;
 use crate::units::{Replicas, Span, Timestamp, Unit};
+use crate::warm::Warm;
 
 /// Who moved or refused a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -348,6 +349,9 @@ pub struct Decision {
     /// What one replica carries within the objective, where a strategy reckons with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capacity: Option<Capacity>,
+    /// What is decided about the warm pool, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warm: Option<Warm>,
     /// The signals as seen.
     pub signals: Vec<SeenSignal>,
     /// What the strategies said.
@@ -377,6 +381,7 @@ impl Decision {
         self.to == other.to
             && self.from == other.from
             && self.outcome == other.outcome
+            && self.warm.as_ref().map(|w| w.wanted) == other.warm.as_ref().map(|w| w.wanted)
             && steps(self) == steps(other)
             && self.steps.iter().zip(&other.steps).all(|(a, b)| a.by == b.by && a.why.code() == b.why.code())
             && self.refusal.as_ref().map(|r| (r.by, r.why.code()))

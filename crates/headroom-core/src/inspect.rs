@@ -41,6 +41,11 @@ pub enum Finding {
         /// Which limit.
         limit: LimitName,
     },
+    /// The warm pool and the replicas that take traffic are together more than the most.
+    PoolTooLarge {
+        /// The pool.
+        wanted: Replicas,
+    },
 }
 
 impl Finding {
@@ -55,6 +60,7 @@ impl Finding {
             Self::OutcomeMismatch => "outcome-mismatch",
             Self::ShrunkWhileInFlight => "shrunk-while-in-flight",
             Self::LimitOverdrawn { .. } => "limit-overdrawn",
+            Self::PoolTooLarge { .. } => "pool-too-large",
         }
     }
 }
@@ -94,6 +100,12 @@ pub fn inspect(workload: &Workload, memory: &Memory, decision: &Decision) -> Vec
         if memory.in_flight.is_some() {
             findings.push(Finding::ShrunkWhileInFlight);
         }
+    }
+    if let Some(warm) = &decision.warm
+        && warm.wanted > Replicas::ZERO
+        && decision.to.plus(warm.wanted.0) > workload.replicas.max
+    {
+        findings.push(Finding::PoolTooLarge { wanted: warm.wanted });
     }
     if !is_explained(decision) {
         findings.push(Finding::Unexplained);

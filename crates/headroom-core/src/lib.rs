@@ -31,3 +31,4 @@ pub mod start_up;
 pub mod strategy;
 pub mod together;
 pub mod units;
+pub mod warm;

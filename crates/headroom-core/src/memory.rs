@@ -24,6 +24,7 @@ use crate::start_up::{Drains, StartUps};
 use crate::strategy::{Strategy, StrategyMemory};
 use crate::together::Ask;
 use crate::units::{Replicas, Span, Timestamp};
+use crate::warm::Asked;
 
 /// Changes remembered at the most, however many happen within [`CHANGES_FOR`]: twice an hour's worth of one
 /// change a second would be a controller gone mad; the rate limiter counts to far less.
@@ -52,6 +53,8 @@ pub struct Memory {
     /// What one replica carries.
     #[serde(default, skip_serializing_if = "Capacities::is_empty")]
     pub(crate) capacities: Capacities,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) warm_asked: Option<Asked>,
     pub(crate) freeze: Option<Freeze>,
     pub(crate) waiting: Option<(Timestamp, u32)>,
     pub(crate) applied: Option<AppliedPlan>,
@@ -186,6 +189,7 @@ impl Memory {
             start_ups: StartUps::default(),
             drains: Drains::default(),
             capacities: Capacities::default(),
+            warm_asked: None,
             freeze: None,
             waiting: None,
             applied: None,

@@ -22,6 +22,9 @@ pub struct TargetStatus {
     /// Replicas that finish what they have and take nothing new.
     #[serde(default)]
     pub draining: Replicas,
+    /// Replicas that wait, warm, for traffic; `None` where the target keeps no pool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<PoolStatus>,
     /// Replicas that ought to run and don't.
     #[serde(default)]
     pub failed: Replicas,
@@ -31,6 +34,29 @@ pub struct TargetStatus {
     /// What is wrong with the target, in its own words.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub troubles: Vec<Trouble>,
+}
+
+/// The warm pool of a target: replicas beside those that take traffic, none of which is counted above.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct PoolStatus {
+    /// How many were asked for last.
+    pub wanted: Replicas,
+    /// How many are warm.
+    pub warm: Replicas,
+    /// How many are on their way.
+    pub warming: Replicas,
+    /// They one by one, where the target knows them; a ready one is warm.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replicas: Vec<ReplicaStatus>,
+}
+
+impl PoolStatus {
+    /// How many are paid for.
+    #[must_use]
+    pub fn running(&self) -> Replicas {
+        self.warm.plus(self.warming.0)
+    }
 }
 
 /// One replica as its target shows it.

@@ -169,6 +169,14 @@ pub enum Reason {
     BreakerTrips { changed: u64, most: u64 },
     /// Too much of the fleet changed at once: the breaker is open.
     BreakerOpen { until: Timestamp },
+    /// So many are kept warm.
+    WarmKept { keep: Replicas },
+    /// More load is foreseen than the replicas carry, so what is missing is made warm.
+    WarmForeseen { load: Level, carried: Replicas, within: Span },
+    /// The warm pool and the replicas that take traffic are together at the most.
+    WarmNoRoom { max: Replicas },
+    /// The policy names no warm pool any more.
+    WarmPoolOff,
     /// The independent check of the plan found a fault; nothing is done.
     PlanRejected { finding: String },
 }
@@ -244,6 +252,10 @@ impl Reason {
         ("supply-held", "Others hold what this workload supplies, so it does not shrink."),
         ("breaker-trips", "With this change too much of the fleet would change at once."),
         ("breaker-open", "Too much of the fleet changed at once; nothing changes until the breaker closes."),
+        ("warm-kept", "So many replicas are kept warm, as the policy says."),
+        ("warm-foreseen", "More load is foreseen than the replicas carry, so what is missing is made warm."),
+        ("warm-no-room", "The warm pool and the replicas that take traffic are together at the most."),
+        ("warm-pool-off", "The policy names no warm pool any more, so it is let go."),
         ("plan-rejected", "The independent check of the plan found a fault."),
     ];
 
@@ -319,6 +331,10 @@ impl Reason {
             Self::SupplyHeld { .. } => "supply-held",
             Self::BreakerTrips { .. } => "breaker-trips",
             Self::BreakerOpen { .. } => "breaker-open",
+            Self::WarmKept { .. } => "warm-kept",
+            Self::WarmForeseen { .. } => "warm-foreseen",
+            Self::WarmNoRoom { .. } => "warm-no-room",
+            Self::WarmPoolOff => "warm-pool-off",
             Self::PlanRejected { .. } => "plan-rejected",
         }
     }

@@ -32,6 +32,8 @@ pub struct Explanation {
     pub headline: String,
     /// What each strategy said.
     pub recommendations: Vec<String>,
+    /// What the decision reckons with beside the signals: what one replica carries, the warm pool.
+    pub known: Vec<String>,
     /// How the number moved, one line each.
     pub steps: Vec<String>,
     /// Until when it stays so by itself, where that is known.
@@ -78,9 +80,24 @@ pub fn explain(decision: &Decision, language: Language) -> Explanation {
     Explanation {
         headline: headline(decision, language),
         recommendations: recommendations.collect(),
+        known: known(decision, language),
         steps: steps.chain(refusal).collect(),
         until: decision.main_reason().and_then(Reason::until),
     }
+}
+
+/// What the decision reckons with beside the signals, one sentence each.
+#[must_use]
+pub fn known(decision: &Decision, language: Language) -> Vec<String> {
+    let capacity = decision.capacity.as_ref().map(|capacity| capacity.say(language));
+    let warm = decision.warm.as_ref().map(|warm| {
+        let why = sentence(&warm.why, language);
+        match language {
+            Language::English => format!("warm pool of {}, {} warm: {why}", warm.wanted, warm.ready),
+            Language::Korean => format!("예열 풀 {}개 중 {}개 준비됨: {why}", warm.wanted, warm.ready),
+        }
+    });
+    capacity.into_iter().chain(warm).collect()
 }
 
 /// What was decided and the reason that decided, in one sentence.
@@ -438,6 +455,14 @@ fn english(reason: &Reason) -> String {
         Reason::BreakerOpen { until } => {
             format!("too much of the fleet changed at once; the breaker is open until {}", clock(*until))
         }
+        Reason::WarmKept { keep } => format!("{keep} are kept warm"),
+        Reason::WarmForeseen { load, carried, within } => format!(
+            "load for {} replicas is foreseen within {}, and {carried} carry it now",
+            amount(Unit::Count, *load),
+            length(*within)
+        ),
+        Reason::WarmNoRoom { max } => format!("warm and serving replicas together stay within {max}"),
+        Reason::WarmPoolOff => "the policy names no warm pool any more".to_owned(),
         Reason::PlanRejected { finding } => format!("the check of the plan found a fault ({finding})"),
     }
 }
@@ -622,6 +647,14 @@ fn korean(reason: &Reason) -> String {
         Reason::BreakerOpen { until } => {
             format!("한꺼번에 너무 많이 바뀜; 차단기가 {}까지 열림", clock(*until))
         }
+        Reason::WarmKept { keep } => format!("예열 레플리카 {keep}개 유지"),
+        Reason::WarmForeseen { load, carried, within } => format!(
+            "{} 안에 레플리카 {}개분의 부하가 예상되는데 지금은 {carried}개",
+            length(*within),
+            amount(Unit::Count, *load)
+        ),
+        Reason::WarmNoRoom { max } => format!("예열과 서비스 레플리카를 합해 최대 {max}개"),
+        Reason::WarmPoolOff => "정책에 예열 풀이 더 이상 없음".to_owned(),
         Reason::PlanRejected { finding } => format!("계획 검사에서 결함 발견({finding})"),
     }
 }

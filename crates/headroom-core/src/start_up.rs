@@ -31,7 +31,8 @@ impl StartUps {
     /// Takes in the replicas that became ready since the last look.
     pub fn learn(&mut self, status: &TargetStatus) {
         let mut newest = self.newest;
-        for replica in &status.replicas {
+        let pool = status.pool.iter().flat_map(|pool| &pool.replicas);
+        for replica in status.replicas.iter().chain(pool) {
             let Some(ready_at) = replica.ready_at else { continue };
             if self.newest.is_some_and(|newest| ready_at <= newest) {
                 continue;

@@ -15,14 +15,17 @@ use headroom_core::decision::{By, DecisionId};
 use headroom_core::fleet::Fleet;
 use headroom_core::memory::{AppliedPlan, Memory};
 use headroom_core::names::WorkloadName;
-use headroom_core::observation::TargetStatus;
+use headroom_core::observation::{PoolStatus, TargetStatus};
 use headroom_core::units::{Replicas, Span, Timestamp};
+use headroom_core::warm::WarmOrder;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 use crate::figures::Figures;
-use crate::handle::{EVENT_BACKLOG, EngineHandle, Event, HandleError, Overview, StartUpView, WorkloadView};
+use crate::handle::{
+    CostView, EVENT_BACKLOG, EngineHandle, Event, HandleError, Overview, StartUpView, WorkloadView,
+};
 use crate::journal::{Batch, Journal, JournalError};
 use crate::plan::{self, Plan, PlanEntry};
 use crate::ports::{Leave, News, Source, Target, TargetError};
@@ -452,6 +455,7 @@ impl Driver {
     async fn finish(&mut self, mut round: Round) {
         let mut actions = Vec::new();
         let mut looks = Vec::new();
+        let mut pools = Vec::new();
         for effect in round.effects.drain(..) {
             match effect {
                 Effect::Record(decision) => {
@@ -461,6 +465,7 @@ impl Driver {
                 }
                 Effect::Act(action) => actions.push(action),
                 Effect::Look(workload) => looks.push(workload),
+                Effect::Warm(order) => pools.push(order),
                 Effect::Notify(notice) => round.batch.notices.push(notice),
             }
         }
@@ -483,6 +488,10 @@ impl Driver {
                 for action in actions {
                     let _ = self.events.send(Event::Acting(action.record().clone()));
                     self.act(action);
+                }
+                // An order that could not be written down is not given; the next tick decides anew.
+                for order in pools {
+                    self.keep_warm(order);
                 }
             }
             Err(why) => {
@@ -621,6 +630,27 @@ impl Driver {
         });
     }
 
+    fn keep_warm(&self, order: WarmOrder) {
+        let Some(target) = self.targets.get(order.workload()).cloned() else { return };
+        let messages = self.messages.clone();
+        tokio::spawn(async move {
+            let Some(pool) = target.warm_pool() else {
+                tracing::warn!(workload = %order.workload(), "the target keeps no warm pool");
+                return;
+            };
+            let what = format!("asking for {} warm replicas", order.keep());
+            match deadline(ACT_DEADLINE, what, pool.keep(&order)).await {
+                Ok(status) => {
+                    let _ = messages.send(Message::Looked(order.workload().clone(), Ok(status))).await;
+                }
+                // It is asked again while it does not show.
+                Err(error) => {
+                    tracing::warn!(workload = %order.workload(), %error, "the warm pool was not set");
+                }
+            }
+        });
+    }
+
     /// Sends a message to this very loop without waiting in it.
     fn report(&self, message: Message) {
         let messages = self.messages.clone();
@@ -657,7 +687,15 @@ impl Driver {
             freeze: memory.freeze(at).cloned(),
             shares: self.controller.parts(name, at),
             latest: memory.latest().cloned(),
-            start_up: StartUpView { seen: starts.seen(), p50: starts.quantile(0.5), p90: starts.expected() },
+            start_up: StartUpView {
+                seen: starts.seen(),
+                p50: starts.quantile(0.5),
+                p90: starts.expected(),
+                longest: starts.quantile(1.0),
+            },
+            drain: memory.drains().times(),
+            capacity: memory.capacity(workload),
+            cost: workload.price.zip(memory.status()).map(|(price, (_, status))| CostView::of(price, status)),
         })
     }
 
@@ -667,6 +705,10 @@ impl Driver {
         let workloads = decisions.map(|(workload, decision)| PlanEntry {
             saw: decision.from,
             to: decision.to,
+            warm_saw: self.controller.memory(&workload).and_then(|m| {
+                let (_, status) = m.status()?;
+                Some(status.pool.as_ref()?.wanted)
+            }),
             price: fleet.workload(&workload).and_then(|settings| settings.price),
             workload,
             decision,
@@ -690,7 +732,9 @@ fn take_only_said(effects: &mut Vec<Effect>) -> Vec<DecisionId> {
             Effect::Record(decision) if decision.steps.iter().any(|s| s.by == By::Person) => {
                 Some(decision.id.clone())
             }
-            Effect::Record(_) | Effect::Look(_) | Effect::Act(_) | Effect::Notify(_) => None,
+            Effect::Record(_) | Effect::Look(_) | Effect::Act(_) | Effect::Warm(_) | Effect::Notify(_) => {
+                None
+            }
         })
         .collect();
     let mut said = Vec::new();
@@ -699,20 +743,23 @@ fn take_only_said(effects: &mut Vec<Effect>) -> Vec<DecisionId> {
             said.push(action.record().decision.clone());
             false
         }
+        Effect::Warm(_) => false,
         Effect::Act(_) | Effect::Record(_) | Effect::Look(_) | Effect::Notify(_) => true,
     });
     said
 }
 
-/// The replicas that cost something: all that run, whatever they do.
+/// The replicas that cost something: all that run, whatever they do, the warm pool included.
 #[must_use]
 pub fn paid_for(status: &TargetStatus) -> Replicas {
-    status.ready.plus(status.starting.0).plus(status.draining.0)
+    let warm = status.pool.as_ref().map_or(Replicas::ZERO, PoolStatus::running);
+    status.ready.plus(status.starting.0).plus(status.draining.0).plus(warm.0)
 }
 
 /// A status without what each replica uses: that is measured as signals, and would make every look news.
 fn without_usage(mut status: TargetStatus) -> TargetStatus {
-    for replica in &mut status.replicas {
+    let pool = status.pool.iter_mut().flat_map(|pool| &mut pool.replicas);
+    for replica in status.replicas.iter_mut().chain(pool) {
         replica.cpu = None;
         replica.memory = None;
     }

@@ -7,19 +7,21 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use headroom_core::action::ActionRecord;
+use headroom_core::capacity::Capacity;
 use headroom_core::controller::{Measured, Notice, Order, Override};
 use headroom_core::decision::{Decision, SeenSignal};
 use headroom_core::fleet::{Fleet, ReplicaRange};
 use headroom_core::memory::Freeze;
 use headroom_core::names::{FleetName, WorkloadName};
-use headroom_core::observation::TargetStatus;
+use headroom_core::observation::{PoolStatus, TargetStatus};
+use headroom_core::start_up::Times;
 use headroom_core::together::{Opened, Part};
-use headroom_core::units::{Price, Span, Timestamp};
+use headroom_core::units::{Price, Replicas, Span, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-use crate::driver::Message;
+use crate::driver::{Message, paid_for};
 use crate::figures::Figures;
 use crate::journal::Journal;
 use crate::plan::Plan;
@@ -93,6 +95,15 @@ pub struct WorkloadView {
     pub latest: Option<Decision>,
     /// Measured start-up times (C6).
     pub start_up: StartUpView,
+    /// Measured drain times (C6); `None` before the first drain has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<Times>,
+    /// What one replica carries within the objective, where a strategy reckons with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<Capacity>,
+    /// What it costs now, where the price is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<CostView>,
 }
 
 /// Measured start-up times.
@@ -105,6 +116,28 @@ pub struct StartUpView {
     pub p50: Option<Span>,
     /// What a decision reckons with: nine of ten took no longer.
     pub p90: Option<Span>,
+    /// The longest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub longest: Option<Span>,
+}
+
+/// What a workload costs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CostView {
+    /// All its replicas that run, whatever they do, the warm pool included.
+    pub per_hour: Price,
+    /// What the warm pool is of it.
+    pub warm_pool: Price,
+}
+
+impl CostView {
+    /// What `status` costs at `price` a replica.
+    #[must_use]
+    pub fn of(price: Price, status: &TargetStatus) -> Self {
+        let warm = status.pool.as_ref().map_or(Replicas::ZERO, PoolStatus::running);
+        Self { per_hour: price.times(paid_for(status)), warm_pool: price.times(warm) }
+    }
 }
 
 /// Why the engine did not do what was asked.

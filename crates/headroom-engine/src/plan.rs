@@ -39,6 +39,9 @@ pub struct PlanEntry {
     pub saw: Replicas,
     /// The count it asks for.
     pub to: Replicas,
+    /// The warm pool it saw; `None` where there was none. What it becomes stands in the decision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warm_saw: Option<Replicas>,
     /// What one replica costs, where that is known.
     pub price: Option<Price>,
     /// How the count came about.
@@ -46,12 +49,20 @@ pub struct PlanEntry {
 }
 
 impl PlanEntry {
-    /// What the change costs an hour, in millionths of a dollar: negative saves. `None` where the price is not
+    /// How many more are kept warm than before; fewer, where it is negative.
+    #[must_use]
+    pub fn warm_change(&self) -> i64 {
+        let wanted = self.decision.warm.as_ref().map_or(0, |warm| i64::from(warm.wanted.0));
+        wanted - i64::from(self.warm_saw.map_or(0, |saw| saw.0))
+    }
+
+    /// What the change costs an hour, the warm pool included, in millionths of a dollar: negative saves. `None` where the price is not
     /// known.
     #[must_use]
     pub fn cost_change_micro_dollars_per_hour(&self) -> Option<i64> {
         let price = i64::try_from(self.price?.as_micro_dollars_per_hour()).ok()?;
-        Some(price.saturating_mul(i64::from(self.to.0) - i64::from(self.saw.0)))
+        let replicas = i64::from(self.to.0) - i64::from(self.saw.0) + self.warm_change();
+        Some(price.saturating_mul(replicas))
     }
 }
 

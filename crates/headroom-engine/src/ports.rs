@@ -9,6 +9,7 @@ use headroom_core::action::Action;
 use headroom_core::controller::Measured;
 use headroom_core::names::WorkloadName;
 use headroom_core::observation::TargetStatus;
+use headroom_core::warm::WarmOrder;
 use tokio::sync::watch;
 
 /// Why a target could not be looked at or changed.
@@ -52,12 +53,25 @@ pub trait Target: Send + Sync {
     /// shows once the order is taken (not once the replicas are ready).
     async fn act(&self, action: &Action) -> Result<TargetStatus, TargetError>;
 
+    /// The target's warm pool; `None` where it can keep none, which a policy is told when it is checked.
+    fn warm_pool(&self) -> Option<&dyn WarmPool> {
+        None
+    }
+
     /// A poke whenever something changed, so that a replica's readiness is noticed at once. It carries no data:
     /// a poke means "look again".
     fn changes(&self) -> watch::Receiver<u64>;
 
     /// Lets go of the target.
     async fn leave(&self, how: Leave);
+}
+
+/// What keeps replicas started and warm beside those that take traffic (A31). A target that does takes from them
+/// first when it is asked for more, refills behind, and shows them in [`TargetStatus::pool`] and nowhere else.
+#[async_trait]
+pub trait WarmPool: Send + Sync {
+    /// Keeps so many. Absolute, so doing it twice is harmless. Returns what the target shows once the order is taken.
+    async fn keep(&self, order: &WarmOrder) -> Result<TargetStatus, TargetError>;
 }
 
 /// News from a source.

@@ -331,6 +331,11 @@ impl<W: Witness> Pilot<W> {
                     Effect::Notify(notice) => self.witness.told(step, &notice),
                     Effect::Look(name) => self.look(plants, &name, step, at),
                     Effect::Act(action) => self.act(plants, action, step, at),
+                    Effect::Warm(order) => {
+                        if let Some(body) = self.body(order.workload()) {
+                            plants[body].keep_warm(order.keep().0);
+                        }
+                    }
                 }
             }
         }

@@ -28,7 +28,7 @@ pub struct Score {
     pub lost: f64,
     /// Requests answered later than the objective.
     pub late: f64,
-    /// Hours of replicas ready, starting or draining.
+    /// Hours of replicas ready, starting, draining or waiting in the warm pool.
     pub replica_hours: f64,
     /// What they cost, in the model's currency.
     pub cost: f64,
@@ -313,7 +313,8 @@ impl Meter {
             self.scored_steps += 1;
             self.violating_steps += u64::from(s.violates);
             self.ready_steps += u64::from(s.ready);
-            self.paid_steps += u64::from(s.ready) + u64::from(s.starting) + u64::from(s.draining);
+            self.paid_steps +=
+                u64::from(s.ready) + u64::from(s.starting) + u64::from(s.draining) + u64::from(s.pool);
             self.surplus_steps += u64::from(s.ready.saturating_sub(need));
             self.needed_steps += u64::from(need);
             self.sums.requests += s.demand * self.dt;

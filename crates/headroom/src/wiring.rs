@@ -79,7 +79,8 @@ impl Wiring {
         }
         let TargetSettings::Process(settings) = &workload.target;
         let seed = u64::from(std::process::id());
-        let target = ProcessTarget::start(name, settings, &self.base, &self.data, seed)
+        let pool = workload.warm_pool.as_ref();
+        let target = ProcessTarget::start(name, settings, pool, &self.base, &self.data, seed)
             .await
             .with_context(|| format!("the replicas of `{name}` can't be looked after"))?;
         self.balancer.serve(name, workload, target.supervisor().clone());
@@ -147,10 +148,12 @@ impl Wiring {
             match self.parts.get_mut(name) {
                 Some(part) if part.settings == *workload => {}
                 Some(part) => {
-                    if part.settings.target != workload.target {
+                    if part.settings.target != workload.target
+                        || part.settings.warm_pool != workload.warm_pool
+                    {
                         let TargetSettings::Process(settings) = &workload.target;
                         part.target
-                            .reload(settings, &self.base)
+                            .reload(settings, workload.warm_pool.as_ref(), &self.base)
                             .await
                             .with_context(|| format!("the target of `{name}` can't be changed"))?;
                     }

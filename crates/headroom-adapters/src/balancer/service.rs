@@ -56,7 +56,11 @@ impl Plan {
                     BackendState::Active
                 }
                 ReplicaState::Draining => BackendState::Draining { delay: millis(self.drain) },
-                ReplicaState::Stopping | ReplicaState::Failed { .. } => return None,
+                // What waits in the warm pool takes no traffic before it is asked to.
+                ReplicaState::Stopping
+                | ReplicaState::Failed { .. }
+                | ReplicaState::Warming
+                | ReplicaState::Warm => return None,
             };
             let id = replica.id.parse().ok()?;
             Some(BackendConfig { id, address: replica.address?, state })

@@ -42,7 +42,7 @@ async fn a_trouble_names_the_replica_and_changed_settings_mend_it() {
     assert!(trouble.message.starts_with("web-1: no such command \"./shop-web\""), "{}", trouble.message);
 
     let mended = settings(&[env!("CARGO_BIN_EXE_test-replica"), "--port", "$PORT"]);
-    target.reload(&mended, yard.path()).await.unwrap();
+    target.reload(&mended, None, yard.path()).await.unwrap();
     until(target.supervisor(), "it is ready", |status| status.ready() == 1).await;
     target.leave(Leave::Stopped).await;
 }

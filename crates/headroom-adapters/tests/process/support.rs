@@ -100,7 +100,7 @@ pub(crate) fn settings(command: &[&str]) -> ProcessSettings {
 }
 
 pub(crate) async fn target(yard: &Yard, settings: &ProcessSettings) -> ProcessTarget {
-    ProcessTarget::start(&"web".parse().unwrap(), settings, yard.path(), &yard.data(), 7).await.unwrap()
+    ProcessTarget::start(&"web".parse().unwrap(), settings, None, yard.path(), &yard.data(), 7).await.unwrap()
 }
 
 /// Waits until the status is as claimed, and gives it.

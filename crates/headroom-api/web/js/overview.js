@@ -89,7 +89,7 @@ export class Overview {
     const priced = workloads.filter((view) => view.price);
     const cost = priced.reduce((total, view) => {
       const s = view.status;
-      return total + price(view.price) * (s ? s.ready + s.starting + s.draining : 0);
+      return total + price(view.price) * (s ? s.ready + s.starting + s.draining + (s.pool ? s.pool.warm + s.pool.warming : 0) : 0);
     }, 0);
     const wary = workloads.filter((view) => status(view) === "trouble");
     const changes = this.changes;

@@ -120,7 +120,7 @@ export class WorkloadPage {
     changed(this.wordBox, [view.freeze !== null], () => view.freeze
       ? h("button", { class: "button", id: "thaw", onclick: () => thaw(this.app, this.name) }, icon("freeze"), t("thaw"))
       : h("button", { class: "button", id: "freeze", onclick: () => freezeDialog(this.app, this.name) }, icon("freeze"), t("freeze")));
-    changed(this.factBox, [seen && [seen.wanted, seen.ready, seen.starting, seen.draining, seen.failed], view.range, view.price, view.startUp], () => facts(view));
+    changed(this.factBox, [seen && [seen.wanted, seen.ready, seen.starting, seen.draining, seen.failed], view.range, view.price, view.startUp, view.drain, view.capacity, seen && seen.pool && [seen.pool.wanted, seen.pool.warm, seen.pool.warming]], () => facts(view));
     changed(this.callouts, [view.freeze, seen?.troubles], () => [
       view.freeze && h("p", { class: "callout frozen" }, icon("freeze"), h("span", {}, t("frozenBy", view.freeze), " · ", view.freeze.until ? until(view.freeze.until) : t("forEver"))),
       (seen?.troubles ?? []).map((trouble) => h("p", { class: "callout bad" }, icon("warn"), h("span", {}, trouble.message)))]);
@@ -432,12 +432,31 @@ function facts(view) {
   const seen = view.status;
   const each = price(view.price);
   const start = view.startUp;
+  const pool = seen?.pool;
+  const warm = pool ? pool.warm + pool.warming : 0;
   const isMoving = seen && seen.starting + seen.draining + seen.failed > 0;
   return [
     fact(t("replicas"), h("span", { class: "big" }, h("b", {}, seen ? seen.ready : "–"), h("span", {}, ` / ${seen ? seen.wanted : "–"}`)), isMoving ? counts(seen) : t("rangeOf", view.range), pips(view)),
-    fact(t("running"), each === null || !seen ? "–" : t("perHour", { cost: dollars(each * (seen.ready + seen.starting + seen.draining)) }), each === null ? t("costUnknown") : t("price", { price: t("perHour", { cost: dollars(each) }) })),
-    fact(t("startup"), start.p90 ? length(parseSpan(start.p90)) : "–", start.p90 ? t("startupHint", { n: start.seen }) : t("startupNone")),
+    fact(t("running"), each === null || !seen ? "–" : t("perHour", { cost: dollars(each * (seen.ready + seen.starting + seen.draining + warm)) }), each === null ? t("costUnknown") : t("price", { price: t("perHour", { cost: dollars(each) }) })),
+    fact(t("startup"), start.p90 ? length(parseSpan(start.p90)) : "–", start.p90 ? startUpMore(start, view.drain) : t("startupNone")),
+    view.capacity && fact(t("carries"), amount(view.capacity.usable, view.capacity.unit), capacityMore(view.capacity)),
+    pool && fact(t("warmPool"), h("span", { class: "big" }, h("b", {}, pool.warm), h("span", {}, ` / ${pool.wanted}`)), [pool.warming > 0 && t("warming", { n: pool.warming }), each !== null && t("warmCost", { cost: t("perHour", { cost: dollars(each * warm) }) })].filter(Boolean).join(" · ")),
   ];
+}
+
+/** How the starts spread, and how long drains take. */
+function startUpMore(start, drain) {
+  const hint = t("startupHint", { n: start.seen });
+  const spread = start.longest && t("startupSpread", { median: length(parseSpan(start.p50)), longest: length(parseSpan(start.longest)) });
+  return [hint, spread, drain && t("drains", { time: length(parseSpan(drain.p90)), n: drain.seen })].filter(Boolean).join("; ");
+}
+
+/** What a figure of capacity rests on. */
+function capacityMore(capacity) {
+  const say = (level) => amount(level, capacity.unit);
+  const range = capacity.high ? t("carriesBetween", { low: say(capacity.low), high: say(capacity.high) }) : t("carriesFrom", { low: say(capacity.low) });
+  const basis = t(`basis_${capacity.basis}`);
+  return capacity.evidence > 0 ? `${basis}; ${range}; ${t("carriesEvidence", { n: capacity.evidence })}` : basis;
 }
 
 function fact(name, value, more, extra) {

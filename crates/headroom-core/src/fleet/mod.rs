@@ -13,6 +13,7 @@ mod shared;
 mod signal;
 mod source;
 mod target;
+mod warm_pool;
 
 use std::collections::BTreeMap;
 
@@ -40,6 +41,7 @@ pub use source::{
     SourceSettings, SqlAsk, StatsdAsk, StatsdSettings,
 };
 pub use target::{HealthSettings, ProcessSettings, RestartSettings, StopSettings, TargetSettings};
+pub use warm_pool::{Preload, WarmPool};
 
 use crate::combine::Combine;
 use crate::names::{FleetName, LimitName, SignalName, WorkloadName};
@@ -124,6 +126,10 @@ pub struct Workload {
     pub price: Option<Price>,
     /// The bounds no decision leaves.
     pub replicas: ReplicaRange,
+    /// Replicas kept started and warm beside those that take traffic, so that growing takes no start. Off unless
+    /// written; `{}` keeps 3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warm_pool: Option<WarmPool>,
     /// The metric streams of the workload, by name.
     #[serde(default)]
     pub signals: BTreeMap<SignalName, Signal>,
@@ -325,6 +331,9 @@ impl Workload {
         self.target.check(&at.key("target"), problems);
         if let Some(balancer) = &self.balancer {
             balancer.check(&at.key("balancer"), problems);
+        }
+        if let Some(pool) = &self.warm_pool {
+            pool.check(self, &at.key("warmPool"), problems);
         }
         self.behavior.check(&at.key("behavior"), problems);
         self.guards.check(self, &at.key("guards"), problems);

@@ -57,7 +57,7 @@ use crate::decision::Advice;
 use crate::fleet::{Path, Problem, Workload};
 use crate::names::SignalName;
 use crate::reason::{Reason, Seen};
-use crate::units::{Replicas, Span};
+use crate::units::{Level, Replicas, Span};
 
 /// A strategy of a workload, with its settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -194,6 +194,10 @@ pub(crate) trait Recommend {
     fn learns(&self, _workload: &Workload) -> Option<Learning> {
         None
     }
+    /// The highest load within the next `within`, in replicas that it takes, where the strategy can foresee it.
+    fn foresees(&self, _cx: &Context<'_>, _within: Span) -> Option<Level> {
+        None
+    }
     /// What the strategy is to remember of the present, where the signals' past is not enough.
     fn remember(&self, _cx: &Context<'_>) -> Option<StrategyMemory> {
         None
@@ -295,6 +299,10 @@ impl Strategy {
 
     pub(crate) fn needs(&self, signals: &mut Vec<SignalName>) {
         self.rule().needs(signals);
+    }
+
+    pub(crate) fn foresees(&self, cx: &Context<'_>, within: Span) -> Option<Level> {
+        self.rule().foresees(cx, within)
     }
 
     pub(crate) fn learns(&self, workload: &Workload) -> Option<Learning> {

@@ -19,7 +19,8 @@ use crate::context::Context;
 use crate::decision::Advice;
 use crate::fleet::{Path, Problem, Workload};
 use crate::reason::Reason;
-use crate::units::{Replicas, Span, Timestamp};
+use crate::units::{Level, Replicas, Span, Timestamp};
+use crate::warm::load_of;
 
 /// Counts, floors or ceilings by the calendar.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -207,7 +208,29 @@ impl Page {
     }
 }
 
+/// Pages of the calendar turned at the most in one look ahead; an entry every minute for an hour.
+const PAGES_AHEAD: usize = 60;
+
 impl Recommend for Schedule {
+    /// The highest count that comes into force within the time. A ceiling foresees nothing.
+    fn foresees(&self, cx: &Context<'_>, within: Span) -> Option<Level> {
+        if self.sets() == Sets::Ceiling {
+            return None;
+        }
+        let end = cx.at().plus(within);
+        let mut page = match cx.own() {
+            StrategyMemory::Schedule(page) if page.holds(cx.at()) => page.clone(),
+            _ => self.page(cx.at()),
+        };
+        let mut highest = page.force.as_ref().map(|(count, _)| *count);
+        for _ in 0..PAGES_AHEAD {
+            let Some(next) = page.until.filter(|next| *next <= end) else { break };
+            page = self.page(next);
+            highest = highest.max(page.force.as_ref().map(|(count, _)| *count));
+        }
+        highest.map(load_of)
+    }
+
     fn recommend(&self, cx: &Context<'_>) -> Advice {
         let computed;
         let page = match cx.own() {
@@ -282,7 +305,7 @@ impl Recommend for Schedule {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::strategy::testing::{Case, any_case, behaves, problems, remembers, says};
+    use crate::strategy::testing::{Case, any_case, behaves, problems, remembers, says, seeing};
     use proptest::prelude::*;
 
     fn schedule(json: serde_json::Value) -> Schedule {
@@ -344,6 +367,27 @@ mod tests {
                 assert_eq!(count(&window, &format!("2026-11-23T{at}Z")), expected, "{at}");
             }
         }
+    }
+
+    /// A31: the hour ahead, for a warm pool.
+    #[test]
+    fn it_foresees_the_highest_count_of_the_hour() {
+        let foresees = |schedule: &Schedule, at: &str| {
+            seeing(schedule, &Case::absent().at(at), |cx| {
+                schedule.foresees(cx, Span::minutes(60)).map(crate::units::Level::get)
+            })
+        };
+        for (at, expected) in [
+            ("2026-11-23T01:29:59Z", 15.0),
+            ("2026-11-23T01:30:00Z", 25.0),
+            ("2026-11-23T09:30:00Z", 25.0),
+            ("2026-11-23T10:30:00Z", 8.0),
+            ("2026-11-26T14:30:00Z", 100.0),
+        ] {
+            assert_eq!(foresees(&week(), at), Some(expected), "{at}");
+        }
+        let ceiling = schedule(serde_json::json!({ "entries": [{ "cron": "0 8 * * *", "max": 15 }] }));
+        assert_eq!(foresees(&ceiling, "2026-11-23T07:30:00Z"), None);
     }
 
     /// A10: what is remembered between changes never outlives them, and a missed tick is caught up.

@@ -13,7 +13,10 @@ use crate::context::Context;
 use crate::decision::Advice;
 use crate::fleet::{Path, Problem, Workload};
 use crate::reason::Reason;
-use crate::units::{Quantity, Replicas};
+use crate::units::{Level, Quantity, Replicas, Span};
+
+/// The step in which the hours ahead are looked at.
+const LOOK_AHEAD: Span = Span::minutes(5);
 
 /// Load by the time of day.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -54,6 +57,19 @@ impl Recommend for TrafficPattern {
         let entry = format!("{}: {}", class.hours, class.load);
         let until = Some(class.hours.end(cx.at(), minutes));
         Advice::wants(replicas, Reason::Scheduled { entry, until })
+    }
+
+    /// The highest class within the time; classes begin and end on minutes, so a step of five misses none that matters
+    /// to a pool.
+    fn foresees(&self, cx: &Context<'_>, within: Span) -> Option<Level> {
+        let steps = within.as_millis() / LOOK_AHEAD.as_millis();
+        let loads = (0..=steps).map(|step| {
+            let (minutes, weekday) = self.time_zone.clock(cx.at().plus(LOOK_AHEAD.times(step)));
+            let holding = self.classes.iter().filter(|class| class.hours.hold(minutes, weekday));
+            let highest = holding.map(|class| class.load.level.get()).reduce(f64::max);
+            self.baseline.as_f64() * highest.unwrap_or(1.0)
+        });
+        Level::new(loads.reduce(f64::max)?).ok()
     }
 
     fn check(&self, _workload: &Workload, at: &Path, problems: &mut Vec<Problem>) {

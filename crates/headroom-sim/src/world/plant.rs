@@ -4,12 +4,15 @@
 //! first, at no further cost; then ready ones, which stop serving at once and are paid for while they drain);
 //! what has started or drained by now takes effect; then the step's requests are served. What can't be served
 //! waits in order; what would wait longer than the time-out is lost.
+//!
+//! A warm pool stands beside: replicas that have started and serve nobody. Growth takes from it first, ready or nearly
+//! so, and it refills; its replicas are paid for, and go without a drain.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use headroom_core::names::ReplicaId;
-use headroom_core::observation::{Phase, ReplicaStatus, TargetStatus};
+use headroom_core::observation::{Phase, PoolStatus, ReplicaStatus, TargetStatus};
 use headroom_core::units::{Replicas, Span, Timestamp};
 
 use super::queue::P95;
@@ -40,6 +43,10 @@ pub struct Plant {
     ready: Vec<Unit>,
     /// First to be ready first.
     starting: VecDeque<Unit>,
+    /// The size of the warm pool that was asked for.
+    pool_wanted: u32,
+    /// Of the warm pool, first to be warm first; one is warm from its step `ready` on.
+    pool: VecDeque<Unit>,
     /// The steps in which drains end, rising.
     draining: VecDeque<u64>,
     started: u64,
@@ -73,6 +80,8 @@ pub struct Stepped {
     pub starting: u32,
     /// Replicas that were draining.
     pub draining: u32,
+    /// Replicas of the warm pool, warm or on their way.
+    pub pool: u32,
     /// Whether it was beyond what may be used, or slower than the objective.
     pub violates: bool,
 }
@@ -113,6 +122,8 @@ impl Plant {
             wanted,
             ready: Vec::new(),
             starting: VecDeque::new(),
+            pool_wanted: 0,
+            pool: VecDeque::new(),
             draining: VecDeque::new(),
             started: 0,
             backlog: 0.0,
@@ -188,6 +199,37 @@ impl Plant {
         self.settle_count();
     }
 
+    /// Asks for so many warm ones beside.
+    pub fn keep_warm(&mut self, count: u32) {
+        self.pool_wanted = count;
+        self.changed = true;
+        self.settle_pool();
+    }
+
+    /// A replica whose start is asked for now.
+    fn start(&mut self) -> Unit {
+        let mut span = self.model.start_up;
+        if !self.model.start_up_spread.is_zero() {
+            span = span.plus(Span::millis(self.rng.below(self.model.start_up_spread.as_millis() + 1)));
+        }
+        Unit { id: self.next_id(), asked: self.now(), ready: self.step + self.steps(span) }
+    }
+
+    /// Refills the warm pool, or lets the least ready of it go.
+    fn settle_pool(&mut self) {
+        let wanted = usize::try_from(self.pool_wanted).unwrap_or(usize::MAX);
+        while self.pool.len() < wanted {
+            let unit = self.start();
+            let place = self.pool.partition_point(|u| u.ready <= unit.ready);
+            self.pool.insert(place, unit);
+            self.changed = true;
+        }
+        if self.pool.len() > wanted {
+            self.pool.truncate(wanted);
+            self.changed = true;
+        }
+    }
+
     /// Starts what is missing and takes away what is too much.
     fn settle_count(&mut self) {
         let have = self.ready.len() + self.starting.len();
@@ -197,14 +239,20 @@ impl Plant {
         }
         self.changed = true;
         for _ in have..wanted {
-            let mut span = self.model.start_up;
-            if !self.model.start_up_spread.is_zero() {
-                span = span.plus(Span::millis(self.rng.below(self.model.start_up_spread.as_millis() + 1)));
+            match self.pool.pop_front() {
+                // Warm: it serves from this step on, and was warmed up while it waited.
+                Some(unit) if unit.ready <= self.step => {
+                    let place = self.ready.partition_point(|u| u.ready <= unit.ready);
+                    self.ready.insert(place, unit);
+                }
+                taken => {
+                    let unit = taken.unwrap_or_else(|| self.start());
+                    let place = self.starting.partition_point(|u| u.ready <= unit.ready);
+                    self.starting.insert(place, unit);
+                }
             }
-            let unit = Unit { id: self.next_id(), asked: self.now(), ready: self.step + self.steps(span) };
-            let place = self.starting.partition_point(|u| u.ready <= unit.ready);
-            self.starting.insert(place, unit);
         }
+        self.settle_pool();
         for _ in wanted..have {
             if self.starting.is_empty() {
                 self.ready.pop();
@@ -234,6 +282,9 @@ impl Plant {
                 unit.ready = self.step;
                 self.ready.push(unit);
             }
+            self.changed = true;
+        }
+        if self.pool.iter().any(|u| u.ready == self.step) {
             self.changed = true;
         }
         while self.draining.front().is_some_and(|&end| end <= self.step) {
@@ -306,6 +357,7 @@ impl Plant {
         last.ready = count(self.ready.len());
         last.starting = count(self.starting.len());
         last.draining = count(self.draining.len());
+        last.pool = count(self.pool.len());
         last.violates = load > self.model.usable + 1e-9
             || (last.delay > 0.0
                 && self.queue.quantile(P95, last.busy, last.delay)
@@ -369,6 +421,19 @@ impl Plant {
         // Those of the first moment were not seen starting.
         let ready = self.ready.iter().map(|u| status(u, Phase::Ready, (u.ready > 0).then(|| at(u.ready))));
         let starting = self.starting.iter().map(|u| status(u, Phase::Starting, None));
+        let warm = self.pool.partition_point(|u| u.ready <= self.step);
+        let spare = |(index, u): (usize, &Unit)| {
+            let is_warm = index < warm;
+            let phase = if is_warm { Phase::Ready } else { Phase::Starting };
+            status(u, phase, is_warm.then(|| at(u.ready)))
+        };
+        let has_pool = self.pool_wanted > 0 || !self.pool.is_empty();
+        let pool = has_pool.then(|| PoolStatus {
+            wanted: Replicas(self.pool_wanted),
+            warm: Replicas(count(warm)),
+            warming: Replicas(count(self.pool.len() - warm)),
+            replicas: self.pool.iter().enumerate().map(spare).collect(),
+        });
         TargetStatus {
             wanted: Replicas(self.wanted),
             ready: Replicas(count(self.ready.len())),
@@ -376,6 +441,7 @@ impl Plant {
             draining: Replicas(count(self.draining.len())),
             failed: Replicas::ZERO,
             replicas: ready.chain(starting).collect(),
+            pool,
             troubles: Vec::new(),
         }
     }

@@ -104,6 +104,7 @@ pub(crate) fn text(decision: &Decision, printer: Printer) -> String {
             .iter()
             .map(|s| format!("{} {}", s.name, reading(s.unit, &s.reading, printer.language))),
     );
+    lines.extend(explanation.known);
     part(seen, lines);
     part(wanted, explanation.recommendations);
     part(moved, explanation.steps);

@@ -41,7 +41,7 @@ fn text(plan: &Plan, printer: Printer) -> String {
             std::cmp::Ordering::Less => '-',
             std::cmp::Ordering::Equal => ' ',
         };
-        if sign != ' ' {
+        if sign != ' ' || entry.warm_change() != 0 {
             total = total.zip(entry.cost_change_micro_dollars_per_hour()).map(|(a, b)| a.saturating_add(b));
         }
         let headline = say::headline(&entry.decision, printer.language);
@@ -50,8 +50,9 @@ fn text(plan: &Plan, printer: Printer) -> String {
             printer.bold(entry.workload.as_str()),
             cost(entry)
         ));
-        for step in say::explain(&entry.decision, printer.language).steps {
-            out.push_str(&format!("      {step}\n"));
+        let explanation = say::explain(&entry.decision, printer.language);
+        for line in explanation.steps.into_iter().chain(explanation.known) {
+            out.push_str(&format!("      {line}\n"));
         }
     }
     if plan.changes_anything() {

@@ -28,6 +28,12 @@ fn text(overview: &Overview, printer: Printer) -> String {
                 view.name, part.limit, part.held, part.supply, part.pool
             ));
         }
+        if let Some(cost) = view.cost {
+            out.push_str(&format!("\n{}: {}", view.name, cost.per_hour));
+            if view.status.as_ref().is_some_and(|s| s.pool.is_some()) {
+                out.push_str(&format!(", of which {} for the warm pool", cost.warm_pool));
+            }
+        }
         for trouble in view.status.iter().flat_map(|status| &status.troubles) {
             out.push_str(&format!("\n{}: {} ({})", view.name, trouble.message, trouble.code));
         }
@@ -54,6 +60,11 @@ fn row(view: &WorkloadView, printer: Printer) -> Vec<String> {
     let starting = view.status.as_ref().map_or(0, |s| s.starting.0);
     let ready = view.status.as_ref().map(|s| s.ready.to_string());
     let ready = ready.map(|ready| if starting > 0 { format!("{ready} (+{starting})") } else { ready });
+    let warm = view.status.as_ref().and_then(|s| s.pool.as_ref()).map(|pool| pool.warm);
+    let ready = match (ready, warm) {
+        (Some(ready), Some(warm)) => Some(format!("{ready}, {warm} warm")),
+        (ready, _) => ready,
+    };
     vec![
         view.name.to_string(),
         ready.unwrap_or_else(unknown),

@@ -106,3 +106,37 @@ fn old_replicas_are_rotated_without_a_failed_request() {
     let report = offered.join().unwrap();
     assert_eq!(report.requests.failed, 0, "{report:?}");
 }
+
+/// A31: growth takes warm replicas, which needs no start; the pool refills, survives the controller, and ends with it.
+#[test]
+fn a_warm_pool_answers_a_surge_without_a_start() {
+    let app = "--start-up, 2s, --capacity, \"100\", --cold-factor, \"5\"";
+    let mut rig = Rig::new(&policy_of(1, 8, app, "      warmPool: { keep: 3 }\n"));
+    rig.start_until_ready(1);
+    let warm = |rig: &Rig| {
+        let view = rig.json(&["status"])?["workloads"][0]["status"]["pool"].clone();
+        Some((view["warm"].as_u64()?, view["replicas"].as_array()?.clone()))
+    };
+    let waiting = eventually("three wait", || Some(warm(&rig)?).filter(|(n, _)| *n == 3)).1;
+    let ids = |replicas: &[serde_json::Value]| -> Vec<String> {
+        replicas.iter().map(|r| r["id"].as_str().unwrap().to_owned()).collect()
+    };
+    let offered = load(&rig.address(), "calm 1s @20, surge 8s @180");
+    // What was asked for is what waited: these very replicas serve, long before their like could have started.
+    eventually("the warm ones serve", || {
+        let view = rig.json(&["status"])?["workloads"][0]["status"].clone();
+        let serving = ids(view["replicas"].as_array()?);
+        ids(&waiting).iter().all(|id| serving.contains(id)).then_some(())
+    });
+    eventually("the pool is full again", || warm(&rig).filter(|(n, _)| *n == 3).map(drop));
+    let report = offered.join().unwrap();
+    assert_eq!(report.requests.failed, 0, "{report:?}");
+    let before = ids(&warm(&rig).unwrap().1);
+    rig.kill_controller();
+    rig.start();
+    let after = eventually("the pool was adopted", || Some(warm(&rig)?).filter(|(n, _)| *n == 3)).1;
+    assert_eq!(ids(&after), before);
+    let pids = rig.replica_pids();
+    rig.stop();
+    eventually("nothing is left", || pids.iter().all(|pid| !runs(*pid)).then_some(()));
+}

@@ -6,6 +6,8 @@
 //! * Sick and outdated replicas are replaced *beside*: the replacement is ready before they go. One that
 //!   recovers in the meantime stays, and the replacement goes instead.
 //! * Growth first takes back what is still draining: it is warm, and ready at once.
+//! * Then it takes from the warm pool, warm ones first, then those that are nearest to it (A31). The pool refills
+//!   beside, and its replicas are brought up to date first: nobody notices, and rotation can take from it.
 //! * Shrinking takes first what serves least: what waits to be started again, then sick ones, then
 //!   starting ones, then ready ones; among equals the youngest, since the oldest are the warmest
 //!   (caches, compiled code) and age is bounded by the maximum lifetime anyway.
@@ -44,6 +46,8 @@ pub(crate) struct Member {
     pub(crate) outgoing: bool,
     /// It has passed its maximum lifetime, or runs another version than the one wanted.
     pub(crate) outdated: bool,
+    /// It is of the warm pool: `Ready` is warm, and takes no traffic.
+    pub(crate) spare: bool,
 }
 
 /// What is to be done.
@@ -53,6 +57,10 @@ pub(crate) enum Order {
     Add(usize),
     /// Take this draining one back.
     Recall(u32),
+    /// Let this one of the warm pool serve.
+    Promote(u32),
+    /// Add this many to the warm pool.
+    AddSpare(usize),
     /// Let this one go, as fewer are wanted.
     Remove(u32),
     /// Let this one go, as its replacement serves.
@@ -61,11 +69,12 @@ pub(crate) enum Order {
     Rotate(u32),
 }
 
-/// The orders that lead to `desired` replicas.
-pub(crate) fn plan(desired: u32, members: &[Member]) -> Vec<Order> {
+/// The orders that lead to `desired` replicas that serve, and `pool` warm ones beside.
+pub(crate) fn plan(desired: u32, pool: u32, members: &[Member]) -> Vec<Order> {
     let desired = desired as usize;
     let of = |stage: Stage| {
-        let mut found: Vec<&Member> = members.iter().filter(|m| m.stage == stage && !m.outgoing).collect();
+        let mut found: Vec<&Member> =
+            members.iter().filter(|m| m.stage == stage && !m.outgoing && !m.spare).collect();
         found.sort_by_key(|m| std::cmp::Reverse(m.index));
         found
     };
@@ -85,6 +94,10 @@ pub(crate) fn plan(desired: u32, members: &[Member]) -> Vec<Order> {
             orders.push(Order::Recall(member.index));
             missing -= 1;
         }
+        for member in takeable(members).into_iter().take(missing) {
+            orders.push(Order::Promote(member.index));
+            missing -= 1;
+        }
         if missing > 0 {
             orders.push(Order::Add(missing.min(MOST_STARTS)));
         }
@@ -101,7 +114,14 @@ pub(crate) fn plan(desired: u32, members: &[Member]) -> Vec<Order> {
         orders.extend(sick.iter().take(surge).map(|m| Order::Retire(m.index)));
     }
 
-    let all_is_well = counted == desired && ready.len() == desired && sick.is_empty() && outgoing.is_empty();
+    let promoted = orders.iter().filter(|order| matches!(order, Order::Promote(_))).count();
+    let pool_is_well = keep_pool(pool as usize, promoted, members, &mut orders);
+
+    let all_is_well = pool_is_well
+        && counted == desired
+        && ready.len() == desired
+        && sick.is_empty()
+        && outgoing.is_empty();
     let none_leaves = members.iter().all(|m| m.stage < Stage::Recallable);
     if all_is_well
         && none_leaves
@@ -112,11 +132,42 @@ pub(crate) fn plan(desired: u32, members: &[Member]) -> Vec<Order> {
     orders
 }
 
+/// Those of the warm pool that can serve at once or soon: warm ones first, the oldest of each first.
+fn takeable(members: &[Member]) -> Vec<&Member> {
+    let mut found: Vec<&Member> =
+        members.iter().filter(|m| m.spare && matches!(m.stage, Stage::Ready | Stage::Starting)).collect();
+    found.sort_by_key(|m| (std::cmp::Reverse(m.stage), m.index));
+    found
+}
+
+/// Refills the warm pool, of which `promoted` are taken, lets go of what is too much, sick or outdated; `true` where
+/// all of it is warm and up to date. A version that never gets warm replaces nothing.
+fn keep_pool(pool: usize, promoted: usize, members: &[Member], orders: &mut Vec<Order>) -> bool {
+    let before = orders.len();
+    let taken: Vec<u32> = takeable(members).into_iter().take(promoted).map(|m| m.index).collect();
+    let mut spares: Vec<&Member> =
+        members.iter().filter(|m| m.spare && m.stage <= Stage::Ready && !taken.contains(&m.index)).collect();
+    // Nobody waits for a sick one: it goes, and another comes.
+    orders.extend(spares.iter().filter(|m| m.stage == Stage::Sick).map(|m| Order::Retire(m.index)));
+    spares.retain(|m| m.stage != Stage::Sick);
+    spares.sort_by_key(|m| (m.stage, std::cmp::Reverse(m.index)));
+    if spares.len() < pool {
+        orders.push(Order::AddSpare((pool - spares.len()).min(MOST_STARTS)));
+    } else if spares.len() > pool {
+        orders.extend(spares.iter().take(spares.len() - pool).map(|m| Order::Remove(m.index)));
+    } else if spares.iter().all(|m| m.stage == Stage::Ready)
+        && let Some(oldest) = spares.iter().filter(|m| m.outdated).min_by_key(|m| m.index)
+    {
+        orders.push(Order::Retire(oldest.index));
+    }
+    orders.len() == before && spares.iter().all(|m| m.stage == Stage::Ready)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// `"R1 S2o"`: stage by letter, index, then `o` for outgoing and `x` for outdated.
+    /// `"R1 S2o"`: stage by letter, index, then `o` for outgoing, `x` for outdated, `w` for one of the warm pool.
     fn crew(text: &str) -> Vec<Member> {
         text.split_whitespace()
             .map(|word| {
@@ -134,7 +185,8 @@ mod tests {
                     index: digits.parse().unwrap(),
                     stage,
                     outgoing: word.ends_with('o'),
-                    outdated: word.ends_with('x'),
+                    outdated: word.contains('x'),
+                    spare: word.ends_with('w'),
                 }
             })
             .collect()
@@ -175,7 +227,42 @@ mod tests {
             ("a mistyped size is bounded", u32::MAX, "", vec![Add(MOST_STARTS)]),
         ];
         for (claim, desired, text, expected) in table {
-            assert_eq!(&plan(*desired, &crew(text)), expected, "{claim}");
+            assert_eq!(&plan(*desired, 0, &crew(text)), expected, "{claim}");
+        }
+    }
+
+    /// A31: growth takes from the pool first; the pool refills.
+    #[test]
+    fn the_warm_pool_serves_first_and_refills() {
+        use Order::{Add, AddSpare, Promote, Recall, Remove, Retire, Rotate};
+        let table: &[(&str, u32, u32, &str, Vec<Order>)] = &[
+            ("an empty pool is filled", 1, 3, "R1", vec![AddSpare(3)]),
+            ("a full one is left alone", 1, 2, "R1 R2w R3w", vec![]),
+            ("warm ones serve nobody until they are asked", 2, 1, "R1 R2w", vec![Promote(2), AddSpare(1)]),
+            ("the oldest warm one first", 2, 2, "R1 R2w R3w", vec![Promote(2), AddSpare(1)]),
+            ("a warm one before one that starts", 2, 2, "R1 S2w R3w", vec![Promote(3), AddSpare(1)]),
+            ("one that starts is nearer than a new one", 2, 1, "R1 S2w", vec![Promote(2), AddSpare(1)]),
+            ("what is draining comes first", 2, 1, "R1 D2 R3w", vec![Recall(2)]),
+            ("what the pool lacks is added", 4, 1, "R1 R2w", vec![Promote(2), Add(2), AddSpare(1)]),
+            ("one that failed is no help, and counts", 2, 1, "R1 W2w", vec![Add(1)]),
+            (
+                "a smaller pool lets the least ready go first",
+                1,
+                1,
+                "R1 R2w S3w R4w",
+                vec![Remove(3), Remove(4)],
+            ),
+            ("no pool", 1, 0, "R1 R2w", vec![Remove(2)]),
+            ("a sick one goes, and another comes", 1, 1, "R1 K2w", vec![Retire(2), AddSpare(1)]),
+            ("shrinking leaves the pool alone", 1, 1, "R1 R2 R3w", vec![Remove(2)]),
+            ("the pool is brought up to date first", 1, 2, "R1x R2xw R3xw", vec![Retire(2)]),
+            ("one after the other", 1, 2, "R1x R3xw S4w", vec![]),
+            ("then what serves is rotated", 1, 2, "R1x R3w R4w", vec![Rotate(1)]),
+            ("and its replacement is a warm one", 1, 2, "R1xo R3w R4w", vec![Promote(3), AddSpare(1)]),
+            ("all go at the end", 0, 0, "R1 R2w S3w", vec![Remove(1), Remove(3), Remove(2)]),
+        ];
+        for (claim, desired, pool, text, expected) in table {
+            assert_eq!(&plan(*desired, *pool, &crew(text)), expected, "{claim}");
         }
     }
 }

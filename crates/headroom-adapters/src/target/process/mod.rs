@@ -56,7 +56,7 @@ use linux as host;
 
 pub use fault::{Exit, Fault};
 pub use ports::Ports;
-pub use spec::{BackoffSpec, EmptyCommand, HealthSpec, Probe, ReplicaSpec, StopSpec};
+pub use spec::{BackoffSpec, EmptyCommand, HealthSpec, PreloadSpec, Probe, ReplicaSpec, StopSpec};
 pub use status::{Finding, ReplicaState, ReplicaStatus, Status, Usage};
 pub use supervisor::{ProcessSupervisor, Shutdown, SupervisorConfig, SupervisorError};
 pub use target::{ProcessTarget, SetupError};

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Limited};
-use hyper::Request;
 use hyper::header::{CONNECTION, HOST, USER_AGENT};
+use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use super::ports::address;
-use super::spec::Probe;
+use super::spec::{PreloadSpec, Probe};
 
 /// So much of an unhealthy answer's body is read and quoted: enough for "database unreachable".
 const QUOTED: usize = 200;
@@ -44,11 +44,54 @@ pub(crate) async fn ask(probe: &Probe, port: Option<u16>, timeout: Duration) -> 
     }
 }
 
+/// Asks a replica for everything that warms it, one after the other. A path it does not know has nothing to warm.
+pub(crate) async fn preload(
+    requests: &[PreloadSpec],
+    port: Option<u16>,
+    timeout: Duration,
+) -> Result<(), String> {
+    let Some(port) = port else { return Ok(()) };
+    for PreloadSpec { posts, path } in requests {
+        let method = if *posts { Method::POST } else { Method::GET };
+        let asked = format!("{method} {path}");
+        let answer = async {
+            let stream = TcpStream::connect(address(port)).await.map_err(|error| error.to_string())?;
+            exchange(stream, port, method, path).await
+        };
+        let (status, quote) = tokio::time::timeout(timeout, answer)
+            .await
+            .unwrap_or_else(|_| Err(format!("got no answer within {timeout:?}")))
+            .map_err(|met| format!("{asked} {met}"))?;
+        let unknown = [StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED, StatusCode::NOT_IMPLEMENTED];
+        if !status.is_success() && !unknown.contains(&status) {
+            return Err(format!("{asked} {}", answered(status, &quote)));
+        }
+    }
+    Ok(())
+}
+
 async fn get(stream: TcpStream, port: u16, path: &str) -> Result<(), String> {
+    let (status, quote) = exchange(stream, port, Method::GET, path).await?;
+    if status.is_success() { Ok(()) } else { Err(answered(status, &quote)) }
+}
+
+fn answered(status: StatusCode, quote: &str) -> String {
+    if quote.is_empty() { format!("answered {status}") } else { format!("answered {status}: {quote}") }
+}
+
+/// One request and its answer; of an answer that is no success, what it says.
+async fn exchange(
+    stream: TcpStream,
+    port: u16,
+    method: Method,
+    path: &str,
+) -> Result<(StatusCode, String), String> {
     let failed = |error: hyper::Error| format!("failed: {error}");
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
-    let request = Request::get(path)
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
         .header(HOST, address(port).to_string())
         .header(USER_AGENT, "headroom-health")
         .header(CONNECTION, "close")
@@ -58,17 +101,12 @@ async fn get(stream: TcpStream, port: u16, path: &str) -> Result<(), String> {
         let response = sender.send_request(request).await.map_err(failed)?;
         let status = response.status();
         if status.is_success() {
-            return Ok(());
+            return Ok((status, String::new()));
         }
         let body = Limited::new(response.into_body(), 64 * 1024).collect().await;
         let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
         let quote = String::from_utf8_lossy(&body[..body.len().min(QUOTED)]);
-        let quote = quote.trim();
-        Err(if quote.is_empty() {
-            format!("answered {status}")
-        } else {
-            format!("answered {status}: {quote}")
-        })
+        Ok((status, quote.trim().to_owned()))
     };
     tokio::pin!(exchange);
     // The connection is driven here and dropped with the probe: no task is left behind. When it ends
@@ -135,5 +173,35 @@ mod tests {
         drop(listener);
         assert!(ask(&Probe::Tcp, Some(port), second).await.unwrap_err().contains("nothing listens"));
         assert_eq!(ask(&Probe::Alive, None, second).await, Ok(()));
+    }
+
+    /// A31: everything that warms is asked in order; a path that is not known has nothing to warm.
+    #[tokio::test]
+    async fn a_replica_is_warm_when_everything_was_asked() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let server = tokio::spawn(async move {
+            let mut asked = Vec::new();
+            for answer in ["200 OK", "404 Not Found", "200 OK", "500 Internal Server Error"] {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut request = [0; 1024];
+                let read = stream.read(&mut request).await.unwrap();
+                let line = String::from_utf8_lossy(&request[..read]).lines().next().unwrap().to_owned();
+                asked.push(line);
+                let answer = format!("HTTP/1.1 {answer}\r\ncontent-length: 0\r\n\r\n");
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+            asked
+        });
+        let requests = [
+            PreloadSpec { posts: false, path: "/warmup".to_owned() },
+            PreloadSpec { posts: true, path: "/cache/warm".to_owned() },
+        ];
+        let second = Duration::from_secs(5);
+        assert_eq!(preload(&requests, Some(port), second).await, Ok(()));
+        let failed = preload(&requests, Some(port), second).await.unwrap_err();
+        assert_eq!(failed, "POST /cache/warm answered 500 Internal Server Error");
+        let asked = server.await.unwrap();
+        assert_eq!(asked[..2], ["GET /warmup HTTP/1.1", "POST /cache/warm HTTP/1.1"]);
     }
 }

@@ -29,6 +29,9 @@ pub(crate) struct Record {
     /// Pids and moments mean something within one boot only.
     pub(crate) boot_id: String,
     pub(crate) desired: u32,
+    /// How many are to be kept warm beside.
+    #[serde(default)]
+    pub(crate) pool: u32,
     pub(crate) generation: u64,
     pub(crate) next_index: u32,
     pub(crate) next_start: u64,
@@ -49,6 +52,9 @@ pub(crate) struct ReplicaRecord {
     pub(crate) ready: Option<Moment>,
     /// It was on its way out; its adopter sees to it that it goes.
     pub(crate) leaving: bool,
+    /// It is of the warm pool and serves nobody.
+    #[serde(default)]
+    pub(crate) spare: bool,
     pub(crate) restarts: u32,
     pub(crate) streak: u32,
     pub(crate) log: Option<PathBuf>,
@@ -61,6 +67,7 @@ impl Record {
             workload: workload.to_owned(),
             boot_id: boot_id.to_owned(),
             desired: 0,
+            pool: 0,
             generation: 0,
             next_index: 1,
             next_start: 1,
@@ -149,6 +156,7 @@ mod tests {
             process: Some(ProcessId { pid: 41, start: 123_456 }),
             ready: Some(Moment::since_boot(std::time::Duration::from_millis(1_250))),
             leaving: false,
+            spare: true,
             restarts: 1,
             streak: 1,
             log: Some("/data/logs/web-3.7.log".into()),

@@ -32,6 +32,17 @@ pub struct ReplicaSpec {
     /// After this age a replica is replaced, one at a time, its replacement ready first (A29 names
     /// 7 days for machines). `None`, the default, lets it live: a process doesn't rot by age alone.
     pub max_lifetime: Option<Duration>,
+    /// What a replica of the warm pool is asked, in this order, before it counts as warm.
+    pub preload: Vec<PreloadSpec>,
+}
+
+/// One request that warms a replica.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PreloadSpec {
+    /// Whether it is a POST, with nothing in it; else a GET.
+    pub posts: bool,
+    /// The path, with its leading slash.
+    pub path: String,
 }
 
 /// A command without even a program.
@@ -61,6 +72,7 @@ impl ReplicaSpec {
             stop: StopSpec::default(),
             backoff: BackoffSpec::default(),
             max_lifetime: None,
+            preload: Vec::new(),
         })
     }
 

@@ -16,6 +16,8 @@ pub struct Status {
     pub workload: String,
     /// How many replicas are wanted.
     pub desired: u32,
+    /// How many are wanted warm beside those.
+    pub pool: u32,
     /// Rises by one with every change of the wanted number, over restarts of the controller too.
     pub generation: u64,
     /// The replicas, oldest name first.
@@ -80,6 +82,10 @@ pub struct ReplicaStatus {
 pub enum ReplicaState {
     /// On its way up; gets no traffic.
     Starting,
+    /// On its way up for the warm pool; gets no traffic.
+    Warming,
+    /// Waits, warm, for traffic; gets none.
+    Warm,
     /// Takes traffic.
     Ready,
     /// Was ready and fails its health checks; gets no traffic until it recovers or is replaced.

@@ -175,6 +175,18 @@ impl ProcessSupervisor {
             .map_err(|desired| SupervisorError::Stale { seen: seen.unwrap_or(desired), desired })
     }
 
+    /// Keeps `count` replicas started and warm beside those that serve. Growing takes from them first, and they are
+    /// replaced. Saying so again changes nothing.
+    ///
+    /// # Errors
+    /// [`SupervisorError::Ended`] after a shutdown.
+    pub async fn keep_warm(&self, count: u32) -> Result<(), SupervisorError> {
+        let (reply, answer) = oneshot::channel();
+        let sent = self.commands.send(Command::KeepWarm { count, reply }).await;
+        let answer = if sent.is_ok() { answer.await.ok() } else { None };
+        answer.ok_or_else(|| self.ended())
+    }
+
     /// Runs `spec` from now on. Rules of life apply at once; another command, environment or directory is
     /// rolled out one replica at a time, each ready before the one it replaces is drained. Replicas that
     /// don't serve are started anew at once.

@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use headroom_core::action::Action;
-use headroom_core::fleet::ProcessSettings;
+use headroom_core::fleet::{Preload, ProcessSettings, WarmPool as WarmPoolSettings};
 use headroom_core::names::{ReplicaId, WorkloadName};
-use headroom_core::observation::{self, Phase, TargetStatus, Trouble};
+use headroom_core::observation::{self, Phase, PoolStatus, TargetStatus, Trouble};
 use headroom_core::units::{Level, Replicas, Timestamp};
-use headroom_engine::ports::{Leave, Target, TargetError};
+use headroom_core::warm::WarmOrder;
+use headroom_engine::ports::{Leave, Target, TargetError, WarmPool};
 use tokio::sync::watch;
 
 use super::ports::Ports;
-use super::spec::{BackoffSpec, EmptyCommand, HealthSpec, Probe, ReplicaSpec, StopSpec};
+use super::spec::{BackoffSpec, EmptyCommand, HealthSpec, PreloadSpec, Probe, ReplicaSpec, StopSpec};
 use super::status::{Finding, ReplicaState, ReplicaStatus, Status};
 use super::supervisor::{ProcessSupervisor, Shutdown, SupervisorConfig, SupervisorError};
 
@@ -50,11 +51,12 @@ impl ProcessTarget {
     pub async fn start(
         workload: &WorkloadName,
         settings: &ProcessSettings,
+        pool: Option<&WarmPoolSettings>,
         policy_dir: &Path,
         data_dir: &Path,
         seed: u64,
     ) -> Result<Self, SetupError> {
-        let spec = spec(settings, policy_dir)?;
+        let spec = spec(settings, pool, policy_dir)?;
         let config = SupervisorConfig {
             workload: workload.as_str().to_owned(),
             directory: data_dir.join("process").join(workload.as_str()),
@@ -69,8 +71,13 @@ impl ProcessTarget {
     ///
     /// # Errors
     /// If the command is empty, or the target was left.
-    pub async fn reload(&self, settings: &ProcessSettings, policy_dir: &Path) -> Result<(), SetupError> {
-        Ok(self.supervisor.set_spec(spec(settings, policy_dir)?).await?)
+    pub async fn reload(
+        &self,
+        settings: &ProcessSettings,
+        pool: Option<&WarmPoolSettings>,
+        policy_dir: &Path,
+    ) -> Result<(), SetupError> {
+        Ok(self.supervisor.set_spec(spec(settings, pool, policy_dir)?).await?)
     }
 
     /// The supervisor, for what the port doesn't carry: drains that end early, logs, measurements.
@@ -97,6 +104,10 @@ impl Target for ProcessTarget {
         self.look().await
     }
 
+    fn warm_pool(&self) -> Option<&dyn WarmPool> {
+        Some(self)
+    }
+
     fn changes(&self) -> watch::Receiver<u64> {
         self.supervisor.changes()
     }
@@ -111,8 +122,21 @@ impl Target for ProcessTarget {
     }
 }
 
+#[async_trait]
+impl WarmPool for ProcessTarget {
+    async fn keep(&self, order: &WarmOrder) -> Result<TargetStatus, TargetError> {
+        let done = self.supervisor.keep_warm(order.keep().0).await;
+        done.map_err(|error| TargetError::Failed(error.to_string()))?;
+        self.look().await
+    }
+}
+
 /// The spec of a policy's settings.
-fn spec(settings: &ProcessSettings, policy_dir: &Path) -> Result<ReplicaSpec, EmptyCommand> {
+fn spec(
+    settings: &ProcessSettings,
+    pool: Option<&WarmPoolSettings>,
+    policy_dir: &Path,
+) -> Result<ReplicaSpec, EmptyCommand> {
     let working_dir = match &settings.working_directory {
         Some(directory) => policy_dir.join(directory),
         None => policy_dir.to_owned(),
@@ -136,17 +160,33 @@ fn spec(settings: &ProcessSettings, policy_dir: &Path) -> Result<ReplicaSpec, Em
         stable: restart.crash_loop_window.as_std(),
         crash_loop: at_least_one(restart.crash_loop_exits),
     };
+    let preload = pool.iter().flat_map(|pool| &pool.preload);
+    spec.preload = preload
+        .map(|preload| PreloadSpec {
+            posts: matches!(preload, Preload::Post(_)),
+            path: preload.path().to_owned(),
+        })
+        .collect();
     spec.max_lifetime = settings.max_lifetime.map(headroom_core::units::Span::as_std);
     Ok(spec)
 }
 
 /// What the core is shown of a status.
 fn shown(status: &Status, now: jiff::Timestamp) -> TargetStatus {
-    let replicas: Vec<_> = status.replicas.iter().map(replica).collect();
-    let count = |phases: &[Phase]| {
-        let count = replicas.iter().filter(|replica| phases.contains(&replica.phase)).count();
-        Replicas(u32::try_from(count).unwrap_or(u32::MAX))
-    };
+    let is_spare =
+        |replica: &&ReplicaStatus| matches!(replica.state, ReplicaState::Warming | ReplicaState::Warm);
+    let spares: Vec<_> = status.replicas.iter().filter(is_spare).map(replica).collect();
+    let replicas: Vec<_> = status.replicas.iter().filter(|r| !is_spare(r)).map(replica).collect();
+    let warm = spares.iter().filter(|replica| replica.phase == Phase::Ready).count();
+    let amount = |count: usize| Replicas(u32::try_from(count).unwrap_or(u32::MAX));
+    let pool = (status.pool > 0 || !spares.is_empty()).then(|| PoolStatus {
+        wanted: Replicas(status.pool),
+        warm: amount(warm),
+        warming: amount(spares.len() - warm),
+        replicas: spares,
+    });
+    let count =
+        |phases: &[Phase]| amount(replicas.iter().filter(|replica| phases.contains(&replica.phase)).count());
     TargetStatus {
         wanted: Replicas(status.desired),
         ready: count(&[Phase::Ready]),
@@ -154,6 +194,7 @@ fn shown(status: &Status, now: jiff::Timestamp) -> TargetStatus {
         draining: count(&[Phase::Draining]),
         // An unhealthy one ought to serve and doesn't, whatever its process does.
         failed: count(&[Phase::Failed, Phase::Unhealthy]),
+        pool,
         troubles: status.findings.iter().filter(|f| is_trouble(f, status, now)).map(trouble).collect(),
         replicas,
     }
@@ -161,8 +202,8 @@ fn shown(status: &Status, now: jiff::Timestamp) -> TargetStatus {
 
 fn replica(replica: &ReplicaStatus) -> observation::ReplicaStatus {
     let phase = match &replica.state {
-        ReplicaState::Starting => Phase::Starting,
-        ReplicaState::Ready => Phase::Ready,
+        ReplicaState::Starting | ReplicaState::Warming => Phase::Starting,
+        ReplicaState::Ready | ReplicaState::Warm => Phase::Ready,
         ReplicaState::Unhealthy { .. } => Phase::Unhealthy,
         ReplicaState::Draining | ReplicaState::Stopping => Phase::Draining,
         ReplicaState::Failed { .. } => Phase::Failed,
@@ -191,7 +232,8 @@ fn bytes(bytes: u64) -> Option<Level> {
 fn is_trouble(finding: &Finding, status: &Status, now: jiff::Timestamp) -> bool {
     let young = now.duration_since(finding.at).as_secs() < TROUBLE_SECONDS;
     let concerned = status.replicas.iter().find(|replica| Some(&replica.id) == finding.replica.as_ref());
-    young || concerned.is_some_and(|replica| replica.state != ReplicaState::Ready)
+    young
+        || concerned.is_some_and(|replica| !matches!(replica.state, ReplicaState::Ready | ReplicaState::Warm))
 }
 
 fn trouble(finding: &Finding) -> Trouble {
@@ -230,7 +272,7 @@ mod tests {
     }
 
     fn status(replicas: Vec<ReplicaStatus>, findings: Vec<Finding>) -> Status {
-        Status { workload: "web".to_owned(), desired: 7, generation: 1, replicas, findings }
+        Status { workload: "web".to_owned(), desired: 7, pool: 0, generation: 1, replicas, findings }
     }
 
     #[test]
@@ -251,11 +293,27 @@ mod tests {
             ),
             at(9),
         );
+        assert_eq!(shown.pool, None);
         let counts = [shown.wanted, shown.ready, shown.starting, shown.draining, shown.failed];
         assert_eq!(counts.map(|count| count.0), [7, 2, 1, 2, 2]);
         assert_eq!(shown.replicas.len(), 7);
         assert_eq!(shown.replicas[0].address.as_deref(), Some("127.0.0.1:20001"));
         assert_eq!(shown.replicas[0].started_at, at(1).into(), "a start takes from when it was asked for");
+    }
+
+    /// A31: what waits in the pool is not counted among those that serve or start.
+    #[test]
+    fn the_warm_pool_is_shown_beside() {
+        let all = vec![
+            one(1, ReplicaState::Ready),
+            one(2, ReplicaState::Warm),
+            one(3, ReplicaState::Warming),
+            one(4, ReplicaState::Warm),
+        ];
+        let shown = shown(&Status { pool: 3, ..status(all, vec![]) }, at(9));
+        let pool = shown.pool.unwrap();
+        assert_eq!((shown.ready.0, shown.starting.0, shown.replicas.len()), (1, 0, 1));
+        assert_eq!((pool.wanted.0, pool.warm.0, pool.warming.0, pool.replicas.len()), (3, 2, 1, 3));
     }
 
     #[test]
@@ -305,10 +363,10 @@ mod tests {
             }"#,
         )
         .unwrap();
-        insta::assert_debug_snapshot!(spec(&settings, Path::new("/etc/shop")).unwrap());
+        insta::assert_debug_snapshot!(spec(&settings, None, Path::new("/etc/shop")).unwrap());
         let here = ProcessSettings { working_directory: None, ..settings.clone() };
-        assert_eq!(spec(&here, Path::new("/etc/shop")).unwrap().working_dir, Path::new("/etc/shop"));
+        assert_eq!(spec(&here, None, Path::new("/etc/shop")).unwrap().working_dir, Path::new("/etc/shop"));
         let empty = ProcessSettings { command: vec![], ..settings };
-        assert!(spec(&empty, Path::new("/")).is_err());
+        assert!(spec(&empty, None, Path::new("/")).is_err());
     }
 }

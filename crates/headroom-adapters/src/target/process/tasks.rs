@@ -15,7 +15,7 @@ use super::fault::Exit;
 use super::host::{self, Hold, ProcessId, Snapshot};
 use super::logs;
 use super::probe;
-use super::spec::Probe;
+use super::spec::{PreloadSpec, Probe};
 use super::token::{self, Token};
 
 /// How long SIGKILL is repeated on what a replica left behind. A process outlives that only inside the
@@ -41,6 +41,8 @@ pub(crate) struct Which {
 pub(crate) enum Report {
     /// A probe was answered, or not.
     Probed { which: Which, answer: Result<(), String> },
+    /// A replica of the warm pool did what warms it, or not.
+    Preloaded { which: Which, answer: Result<(), String> },
     /// These are the replica's processes at the moment before SIGTERM. Comes before `Exited` of what
     /// they die of, so that what loses its parent then isn't lost itself.
     Found { which: Which, members: BTreeSet<ProcessId> },
@@ -138,6 +140,18 @@ impl Tasks {
 
     pub(crate) fn probe(&mut self, which: Which, probe: Probe, port: Option<u16>, timeout: Duration) {
         self.report(async move { Report::Probed { which, answer: probe::ask(&probe, port, timeout).await } });
+    }
+
+    pub(crate) fn preload(
+        &mut self,
+        which: Which,
+        requests: Vec<PreloadSpec>,
+        port: Option<u16>,
+        timeout: Duration,
+    ) {
+        self.report(async move {
+            Report::Preloaded { which, answer: probe::preload(&requests, port, timeout).await }
+        });
     }
 
     /// Waits for the end of a child, and reaps it.

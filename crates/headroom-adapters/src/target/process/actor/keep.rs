@@ -14,7 +14,7 @@ use super::super::host::{self, Hold};
 use super::super::record::{Record, ReplicaRecord};
 use super::super::replica::{Event, Leave, Life, Replica};
 use super::super::tasks::Which;
-use super::{Actor, Process, Slot};
+use super::{Actor, Preload, Process, Slot};
 
 /// After a failed write of the record the next is tried this much later.
 const SAVE_AGAIN: Duration = Duration::from_secs(1);
@@ -64,6 +64,7 @@ impl Actor {
                 process: process.id,
                 ready: process.ready,
                 leaving,
+                spare: slot.spare,
                 restarts: slot.replica.restarts(),
                 streak: slot.replica.streak(),
                 log: process.log.clone(),
@@ -71,6 +72,7 @@ impl Actor {
         });
         Record {
             desired: self.desired,
+            pool: self.pool,
             generation: self.generation,
             next_index: self.next_index,
             next_start: self.next_start,
@@ -123,6 +125,8 @@ impl Actor {
                 adopted: true,
                 next_probe: now,
                 probing: false,
+                // Warming again does no harm, and whether it was done is not on disk.
+                preload: Preload::Due,
                 members: BTreeSet::new(),
                 cpu_at: None,
                 usage: None,
@@ -131,6 +135,7 @@ impl Actor {
                 replica: Replica::in_state(life, seed).with_history(replica.restarts, replica.streak),
                 asked: host::started(id),
                 outgoing: false,
+                spare: replica.spare,
                 process: Some(process),
             };
             self.slots.insert(replica.index, slot);

@@ -55,6 +55,8 @@ const PLAN_ROUNDS: usize = 4;
 pub(crate) enum Command {
     /// Make it `to`. Answers the generation, or the present size if it isn't `seen` and `to` is less.
     SetDesired { to: u32, seen: Option<u32>, reply: oneshot::Sender<Result<u64, u32>> },
+    /// Keep so many warm beside.
+    KeepWarm { count: u32, reply: oneshot::Sender<()> },
     /// Run this from now on.
     SetSpec { spec: Box<ReplicaSpec> },
     /// This replica has nothing left to answer.
@@ -81,6 +83,8 @@ struct Slot {
     /// When its last start was asked for.
     asked: Moment,
     outgoing: bool,
+    /// It is of the warm pool and serves nobody.
+    spare: bool,
     process: Option<Process>,
 }
 
@@ -99,10 +103,22 @@ struct Process {
     adopted: bool,
     next_probe: Moment,
     probing: bool,
+    preload: Preload,
     /// All its processes as last seen.
     members: BTreeSet<ProcessId>,
     cpu_at: Option<(Moment, Duration)>,
     usage: Option<Usage>,
+}
+
+/// How far a replica of the warm pool is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Preload {
+    /// It was not asked to warm up yet, or could not.
+    Due,
+    /// It is being asked.
+    UnderWay,
+    /// It is warm.
+    Done,
 }
 
 /// The owner.
@@ -113,6 +129,8 @@ pub(crate) struct Actor {
     ground: Ground,
     slots: BTreeMap<u32, Slot>,
     desired: u32,
+    /// How many are kept warm beside.
+    pool: u32,
     generation: u64,
     next_index: u32,
     next_start: u64,
@@ -145,6 +163,7 @@ impl Actor {
         let nothing = Status {
             workload: ground.workload.clone(),
             desired: record.desired,
+            pool: record.pool,
             generation: record.generation,
             replicas: Vec::new(),
             findings: Vec::new(),
@@ -157,6 +176,7 @@ impl Actor {
             spec,
             slots: BTreeMap::new(),
             desired: record.desired,
+            pool: record.pool,
             generation: record.generation,
             next_index: record.next_index,
             next_start: record.next_start,
@@ -243,6 +263,15 @@ impl Actor {
                 // The asker may have given up; what was asked is done all the same.
                 let _ = reply.send(answer);
             }
+            Command::KeepWarm { .. } if self.is_closing => {}
+            Command::KeepWarm { count, reply } => {
+                if count != self.pool {
+                    info!(workload = self.ground.workload, from = self.pool, to = count, "warm pool set");
+                    self.pool = count;
+                }
+                // The asker may have given up; what was asked is done all the same.
+                let _ = reply.send(());
+            }
             Command::SetSpec { spec } => self.change_spec(*spec, now),
             Command::Drained { replica } => {
                 let found = self.slots.keys().copied().find(|index| self.name(*index) == replica);
@@ -256,6 +285,7 @@ impl Actor {
                     Shutdown::Detach => return false,
                     Shutdown::StopAll { drain } => {
                         self.is_closing = true;
+                        self.pool = 0;
                         if self.desired != 0 {
                             self.desired = 0;
                             self.generation += 1;
@@ -309,7 +339,9 @@ impl Actor {
                     Err(met) => Event::Unhealthy(met),
                 };
                 self.apply(which.index, event, now);
+                self.preload(which);
             }
+            Report::Preloaded { which, answer } => self.preloaded(which, answer, now),
             Report::Found { which, members } => {
                 if let Some(process) = self.process(which) {
                     process.members.extend(members);
@@ -372,18 +404,34 @@ impl Actor {
     fn follow_plan(&mut self, now: Moment) -> bool {
         let members: Vec<Member> =
             self.slots.iter().map(|(index, slot)| self.member(*index, slot, now)).collect();
-        let orders = crew::plan(self.desired, &members);
+        let orders = crew::plan(self.desired, self.pool, &members);
         let drain = self.spec.stop.drain;
         for order in &orders {
             match *order {
                 Order::Add(count) => {
                     for _ in 0..count {
-                        self.add(now);
+                        self.add(false, now);
+                    }
+                }
+                Order::AddSpare(count) => {
+                    for _ in 0..count {
+                        self.add(true, now);
+                    }
+                }
+                Order::Promote(index) => {
+                    if let Some(slot) = self.slots.get_mut(&index) {
+                        slot.spare = false;
                     }
                 }
                 Order::Recall(index) => self.apply(index, Event::Recall, now),
-                Order::Remove(index) => self.apply(index, Event::Leave { why: Leave::ScaleIn, drain }, now),
-                Order::Retire(index) => self.apply(index, Event::Leave { why: Leave::Replaced, drain }, now),
+                Order::Remove(index) => {
+                    let drain = self.drain_of(index, drain);
+                    self.apply(index, Event::Leave { why: Leave::ScaleIn, drain }, now);
+                }
+                Order::Retire(index) => {
+                    let drain = self.drain_of(index, drain);
+                    self.apply(index, Event::Leave { why: Leave::Replaced, drain }, now);
+                }
                 Order::Rotate(index) => {
                     if let Some(slot) = self.slots.get_mut(&index) {
                         slot.outgoing = true;
@@ -399,6 +447,8 @@ impl Actor {
         let stage = match slot.replica.life() {
             Life::Waiting { .. } => Stage::Waiting,
             Life::Spawning | Life::Starting { .. } => Stage::Starting,
+            // One of the pool is on its way until it is warm.
+            Life::Ready { .. } if slot.spare && !slot.is_warm() => Stage::Starting,
             Life::Ready { .. } => Stage::Ready,
             Life::Sick { .. } => Stage::Sick,
             Life::Draining { why: Leave::ScaleIn, failures, .. }
@@ -418,14 +468,49 @@ impl Actor {
             let too_old = self.spec.max_lifetime.is_some_and(|most| now.since(process.began) >= most);
             too_old || self.is_other_version(process)
         });
-        Member { index, stage, outgoing: slot.outgoing, outdated }
+        Member { index, stage, outgoing: slot.outgoing, outdated, spare: slot.spare }
     }
 
-    fn add(&mut self, now: Moment) {
+    /// How long a replica drains: one of the warm pool has nothing to finish.
+    fn drain_of(&self, index: u32, drain: Duration) -> Duration {
+        let is_spare = self.slots.get(&index).is_some_and(|slot| slot.spare);
+        if is_spare { Duration::ZERO } else { drain }
+    }
+
+    /// Asks a well replica of the warm pool to warm up, if it was not asked yet.
+    fn preload(&mut self, which: Which) {
+        let Some(slot) = self.slots.get_mut(&which.index) else { return };
+        if !slot.spare || !matches!(slot.replica.life(), Life::Ready { .. }) {
+            return;
+        }
+        let Some(process) = slot.process.as_mut().filter(|p| p.preload == Preload::Due) else { return };
+        if self.spec.preload.is_empty() || process.port.is_none() {
+            process.preload = Preload::Done;
+            return;
+        }
+        process.preload = Preload::UnderWay;
+        // Filling a cache takes longer than answering a probe, and nobody waits for it.
+        let timeout = self.spec.health.start_grace;
+        self.tasks.preload(which, self.spec.preload.clone(), process.port, timeout);
+    }
+
+    fn preloaded(&mut self, which: Which, answer: Result<(), String>, now: Moment) {
+        let Some(process) = self.process(which) else { return };
+        process.preload = if answer.is_ok() { Preload::Done } else { Preload::Due };
+        if let Err(met) = answer {
+            let text = format!(
+                "it could not be warmed: {met}; it is asked again after its next health check, and serves cold if it is needed before (see warmPool.preload)"
+            );
+            self.find("preload-failed", Some(which.index), text, now);
+        }
+    }
+
+    fn add(&mut self, spare: bool, now: Moment) {
         let index = self.next_index;
         self.next_index += 1;
         let seed = mix(self.ground.seed ^ u64::from(index));
-        let slot = Slot { replica: Replica::new(now, seed), asked: now, outgoing: false, process: None };
+        let slot =
+            Slot { replica: Replica::new(now, seed), asked: now, outgoing: false, spare, process: None };
         self.slots.insert(index, slot);
         self.apply(index, Event::Passed, now);
     }
@@ -480,6 +565,13 @@ impl Actor {
 
     fn logs(&self) -> PathBuf {
         self.ground.store.directory().join("logs")
+    }
+}
+
+impl Slot {
+    /// Whether it is of the pool and did all it was asked to warm up.
+    fn is_warm(&self) -> bool {
+        self.process.as_ref().is_some_and(|process| process.preload == Preload::Done)
     }
 }
 

@@ -7,9 +7,9 @@ use tracing::warn;
 use super::super::clock::Moment;
 use super::super::fault::Fault;
 use super::super::ports;
-use super::super::replica::{Life, Replica};
+use super::super::replica::Life;
 use super::super::status::{Finding, ReplicaState, ReplicaStatus, Status};
-use super::Actor;
+use super::{Actor, Slot};
 
 impl Actor {
     /// Shows what is, and pokes those who wait if it is more than new measurements.
@@ -20,7 +20,7 @@ impl Actor {
             let running = process.filter(|process| process.id.is_some());
             ReplicaStatus {
                 id: self.name(*index),
-                state: self.state(&slot.replica),
+                state: self.state(slot),
                 address: running.and_then(|process| process.port).map(ports::address),
                 pid: running.and_then(|process| process.id).map(|id| id.pid),
                 asked_at: clock.wall(slot.asked),
@@ -36,6 +36,7 @@ impl Actor {
         let status = Status {
             workload: self.ground.workload.clone(),
             desired: self.desired,
+            pool: self.pool,
             generation: self.generation,
             replicas: replicas.collect(),
             findings: self.findings.iter().map(|(_, finding)| finding.clone()).collect(),
@@ -50,8 +51,14 @@ impl Actor {
         }
     }
 
-    fn state(&self, replica: &Replica) -> ReplicaState {
+    fn state(&self, slot: &Slot) -> ReplicaState {
+        let replica = &slot.replica;
         match replica.life() {
+            Life::Waiting { failed: None, .. } | Life::Spawning | Life::Starting { .. } if slot.spare => {
+                ReplicaState::Warming
+            }
+            Life::Ready { .. } if slot.spare && slot.is_warm() => ReplicaState::Warm,
+            Life::Ready { .. } if slot.spare => ReplicaState::Warming,
             Life::Waiting { failed: None, .. } | Life::Spawning | Life::Starting { .. } => {
                 ReplicaState::Starting
             }

@@ -14,7 +14,7 @@ use super::super::replica::Event;
 use super::super::spec::Probe;
 use super::super::tasks::Which;
 use super::super::{host, logs, ports};
-use super::{Actor, Process};
+use super::{Actor, Preload, Process};
 
 /// A worker without a port counts as ready once it has lived this long: a bad argument or a missing
 /// library ends it before.
@@ -111,6 +111,7 @@ impl Actor {
                 adopted: false,
                 next_probe: now,
                 probing: false,
+                preload: Preload::Due,
                 members: BTreeSet::new(),
                 cpu_at: None,
                 usage: None,
