@@ -7,4 +7,5 @@
 
 mod faults;
 mod real;
+mod sharing;
 mod support;
