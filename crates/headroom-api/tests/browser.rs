@@ -234,6 +234,9 @@ async fn the_overview_lists_every_workload_and_live_charts_are_drawn() {
 async fn a_decision_unfolds_by_click_by_marker_and_by_keyboard() {
     looking_at_the_page(async |shop, page| {
         page.go("#/w/web").await;
+        // Six minutes of history: nobody picked a range, so the shortest that holds them is shown.
+        page.until("document.querySelector('[data-range=\"15m\"]')?.getAttribute('aria-pressed') === 'true'")
+            .await;
         page.click(".timeline .item-head").await;
         page.until("document.querySelector('.item.open .chain')").await;
         page.until("location.hash.startsWith('#/d/web-')").await;

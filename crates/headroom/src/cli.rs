@@ -83,6 +83,8 @@ pub(crate) enum Command {
     WhyNot(OfWorkload),
     /// Show what was decided and done
     History(History),
+    /// Say of everything whether it is fine, and what to do where it is not
+    Doctor,
     /// Leave a workload alone for a while
     Freeze(Freeze),
     /// Let a frozen workload go on
@@ -221,6 +223,9 @@ pub(crate) struct History {
     /// How many at the most, newest first.
     #[arg(long, default_value_t = 50)]
     pub limit: u32,
+    /// Go on with what is decided from now on, oldest first, until Ctrl-C.
+    #[arg(long)]
+    pub follow: bool,
 }
 
 /// Arguments of `freeze`.

@@ -42,6 +42,11 @@ impl Client {
         Ok(Self { address, token })
     }
 
+    /// Whether changes can show who asks.
+    pub(crate) fn has_token(&self) -> bool {
+        self.token.is_some()
+    }
+
     /// Reads.
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
         self.ask(Method::GET, path, None).await

@@ -11,6 +11,8 @@ import { badge, pips, reasonOf } from "./overview.js";
 
 /** The ranges, in milliseconds, as the keys 1 to 7 choose them. */
 export const RANGES = [["5m", 300e3], ["15m", 900e3], ["1h", 3600e3], ["6h", 21600e3], ["24h", 86400e3], ["7d", 604800e3], ["30d", 2592000e3]];
+/** What is shown unless the reader picked another or the data is younger. */
+const USUAL = RANGES[2];
 const KEPT_RANGE = "headroom.range";
 /** Decisions read at once. */
 const PAGE = 50;
@@ -38,7 +40,10 @@ export class WorkloadPage {
     this.next = null;
     this.onlyChanges = true;
     const kept = localStorage.getItem(KEPT_RANGE);
-    this.range = RANGES.find(([key]) => key === kept) ?? RANGES[2];
+    const picked = RANGES.find(([key]) => key === kept);
+    /** Until the reader picks a range, the shortest that holds the data is shown, up to the usual one. */
+    this.fitting = !picked;
+    this.range = picked ?? USUAL;
     this.stateBox = h("span", { class: "slot" });
     this.tagBox = h("span", { class: "slot" });
     this.wordBox = h("span", { class: "slot" });
@@ -84,7 +89,11 @@ export class WorkloadPage {
   }
 
   async #start() {
-    await Promise.all([this.#readSeries(), this.#readDecisions(false)]);
+    // The list is read for the range that is shown, and not twice: what was just clicked must not be replaced.
+    const series = this.#readSeries();
+    if (this.fitting) await series;
+    await Promise.all([series, this.#readDecisions(false)]);
+    this.started = true;
     if (this.open) await this.#reveal(this.open);
   }
 
@@ -144,6 +153,7 @@ export class WorkloadPage {
   setRange(key) {
     const range = RANGES.find(([one]) => one === key);
     if (!range) return;
+    this.fitting = false;
     this.range = range;
     localStorage.setItem(KEPT_RANGE, key);
     this.#showRanges();
@@ -223,6 +233,10 @@ export class WorkloadPage {
       if (key !== this.range[0]) return;
       if (!this.charts.length) this.#makeCharts();
       const to = Date.parse(answer.until);
+      if (this.fitting && this.#fit(answer, to)) {
+        if (this.started) this.#readDecisions(false);
+        return this.#readSeries();
+      }
       const columns = Object.fromEntries(answer.series.map((one) => [one.name, one]));
       const step = Math.max(answer.series[0]?.resolutionMs ?? 1000, range / 600);
       this.window = { from: to - range, to, step };
@@ -234,6 +248,19 @@ export class WorkloadPage {
     }
     // As often as a new point can be seen, between a second and a minute.
     this.again = setTimeout(() => this.#readSeries(), Math.min(60_000, Math.max(1_000, range / 300)));
+  }
+
+  /** Takes the shortest range that holds the data; true where that is another than the one shown. */
+  #fit(answer, to) {
+    const firsts = answer.series.flatMap((one) => one.at.slice(0, 1));
+    // A range that is full may hide what is older; what was the beginning stays the beginning.
+    this.began = Math.min(this.began ?? Infinity, ...firsts);
+    if (!Number.isFinite(this.began)) return false;
+    const range = RANGES.slice(0, RANGES.indexOf(USUAL)).find(([, length]) => to - this.began <= length) ?? USUAL;
+    if (range === this.range) return false;
+    this.range = range;
+    this.#showRanges();
+    return true;
   }
 
   #drawCharts() {

@@ -6,6 +6,7 @@ mod check;
 mod conformance;
 mod decide;
 mod demo;
+mod doctor;
 mod explain;
 mod export;
 mod forecast;
@@ -56,6 +57,7 @@ pub(crate) fn run(cli: &Cli) -> Result<Exit> {
             Command::Explain(args) => explain::explain(args, cli, printer).await,
             Command::WhyNot(args) => explain::why_not(args, cli, printer).await,
             Command::History(args) => history::run(args, cli, printer).await,
+            Command::Doctor => doctor::run(cli, printer).await,
             Command::Freeze(args) => freeze::freeze(args, cli).await,
             Command::Thaw(args) => freeze::thaw(args, cli).await,
             Command::Breaker(command) => breaker::run(command, cli).await,

@@ -101,3 +101,43 @@ fn completions_and_man_pages_are_made() {
     assert!(alone(&["man", "man"], folder.path()).status.success());
     assert!(folder.path().join("man/headroom-run.1").exists());
 }
+
+/// C5: doctor finds a healthy controller fine, names a freeze with its next step, and says when none runs.
+#[test]
+fn doctor_says_what_is_fine_and_what_to_do_where_it_is_not() {
+    let mut rig = Rig::new(&policy(2, 6));
+    rig.start_until_ready(2);
+    let said = eventually("all is fine", || {
+        let asked = rig.ask(&["doctor"]);
+        let said = stdout(&asked);
+        (asked.status.success() && said.contains("0 broken, 0 to be looked at")).then_some(said)
+    });
+    assert!(said.contains("samples") && said.contains("rps is"), "{said}");
+    assert!(rig.ask(&["freeze", "web", "--why", "release"]).status.success());
+    let said = stdout(&rig.ask(&["doctor"]));
+    assert!(said.contains("frozen") && said.contains("→ headroom thaw web"), "{said}");
+    rig.stop();
+    let asked = rig.ask(&["doctor", "-o", "json"]);
+    assert_eq!(asked.status.code(), Some(1));
+    let checks: serde_json::Value = serde_json::from_slice(&asked.stdout).unwrap();
+    assert_eq!(
+        (&checks[0]["name"], &checks[0]["state"]),
+        (&"controller".into(), &"broken".into()),
+        "{checks}"
+    );
+}
+
+/// C5: what is decided is followed as it happens.
+#[test]
+fn history_can_be_followed() {
+    let mut rig = Rig::new(&policy(2, 6));
+    rig.start_until_ready(2);
+    let mut follower = rig.follow(&["history", "web", "--follow", "-o", "json"]);
+    let offered = crate::rig::load(&rig.address(), "surge 5s @220");
+    let grown = follower.lines.by_ref().map(Result::unwrap).find_map(|line| {
+        let decision: serde_json::Value = serde_json::from_str(&line).unwrap();
+        (decision["to"].as_u64() > Some(2)).then_some(decision)
+    });
+    assert!(grown.is_some(), "the follower ended");
+    offered.join().unwrap();
+}

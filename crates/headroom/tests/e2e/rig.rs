@@ -1,7 +1,7 @@
 //! A controller as a real process, and what a test needs to talk to it.
 #![expect(clippy::unwrap_used, reason = "what goes wrong in a test fails it")]
 
-use std::io::{Read, Write};
+use std::io::{BufRead as _, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -150,6 +150,19 @@ impl Rig {
             .unwrap()
     }
 
+    /// A command that goes on, and the lines it prints.
+    pub(crate) fn follow(&self, arguments: &[&str]) -> Follower {
+        let mut process = Command::new(headroom())
+            .args(arguments)
+            .args(["--server", &self.server, "--data"])
+            .arg(self.data())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = std::io::BufReader::new(process.stdout.take().unwrap()).lines();
+        Follower { process, lines }
+    }
+
     /// A command's JSON.
     pub(crate) fn json(&self, arguments: &[&str]) -> Option<Value> {
         let output = self.ask(&[arguments, &["-o", "json"]].concat());
@@ -193,6 +206,19 @@ impl Rig {
     pub(crate) fn balancer_pid(&self) -> Option<u32> {
         let marker = self.data().display().to_string();
         processes().into_iter().find(|(_, c)| c.contains(" lb ") && c.contains(&marker)).map(|(pid, _)| pid)
+    }
+}
+
+/// A command that goes on until it is dropped.
+pub(crate) struct Follower {
+    process: Child,
+    pub(crate) lines: std::io::Lines<std::io::BufReader<std::process::ChildStdout>>,
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
 
