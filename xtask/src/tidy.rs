@@ -32,7 +32,7 @@ const ALLOWED: &[(&str, &str)] = &[
 ];
 /// Who may use which crate of ours: everything else is forbidden.
 const LAYERS: &[(&str, &[&str])] = &[
-    ("headroom-core", &[]),
+    ("headroom-core", &["headroom-forecast"]),
     ("headroom-forecast", &[]),
     ("headroom-lb", &[]),
     ("headroom-conformance", &["headroom-core"]),

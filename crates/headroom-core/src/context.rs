@@ -8,6 +8,7 @@ use crate::fleet::{Signal, WhenAbsent, Workload};
 use crate::memory::Memory;
 use crate::names::{SignalName, WorkloadName};
 use crate::observation::TargetStatus;
+use crate::outlook::Outlook;
 use crate::reading::{Reading, Sample};
 use crate::reason::{Reason, Seen};
 use crate::series::WindowStats;
@@ -145,6 +146,12 @@ impl<'a> Context<'a> {
             unit: self.signal(signal).map_or(crate::units::Unit::Count, Signal::unit),
             value: sample.value,
         }
+    }
+
+    /// What is foreseen of `signal`, where the policy asks for a forecast of it.
+    #[must_use]
+    pub fn outlook(&self, signal: &SignalName) -> Option<&'a Outlook> {
+        self.memory.signal(signal)?.outlook.as_deref()
     }
 
     /// What the last `window` of `signal` holds, if a strategy asked for it to be remembered.

@@ -24,6 +24,7 @@ use crate::inspect::{Finding, inspect, inspect_shared};
 use crate::memory::{AppliedPlan, Change, Failure, Freeze, LOOK_FRESH_FOR, Memory};
 use crate::names::{SignalName, WorkloadName};
 use crate::observation::TargetStatus;
+use crate::outlook::{FitAnswer, FitOrder};
 use crate::reading::{Absence, Reading, Sample};
 use crate::reason::Reason;
 use crate::strategy::StrategyMemory;
@@ -101,6 +102,13 @@ pub enum Input {
         /// What.
         word: Order,
     },
+    /// A forecast was worked out beside the loop.
+    Fitted {
+        /// When.
+        at: Timestamp,
+        /// What came of the order.
+        answer: FitAnswer,
+    },
     /// A policy was loaded.
     FleetChanged {
         /// When.
@@ -176,6 +184,8 @@ pub enum Effect {
     Act(Action),
     /// Ask a target to keep so many warm.
     Warm(WarmOrder),
+    /// Work out a forecast beside the loop and bring it back as [`Input::Fitted`].
+    Fit(Box<FitOrder>),
     /// Tell people.
     Notify(Notice),
 }
@@ -344,6 +354,15 @@ impl Controller {
                     effects.push(breaker_closed(at, &opened, &message));
                 }
             }
+            // The next look at the workload, within a second, decides with it.
+            Input::Fitted { at: _, answer } => {
+                let FitAnswer { workload, signal, fitted, ahead } = answer;
+                let memory = self.memories.get_mut(&workload);
+                let outlook = memory.and_then(|m| m.signal_mut(&signal)?.outlook.as_mut());
+                if let Some(outlook) = outlook {
+                    outlook.answered(fitted.map(|f| *f), ahead);
+                }
+            }
             Input::FleetChanged { at: _, fleet } => self.fleet_changed(fleet, &mut effects),
             Input::Restarted { at: _ } => {
                 // What was sent may or may not have been done; sizes come from the next look.
@@ -351,6 +370,7 @@ impl Controller {
                     memory.believed = memory.held();
                     memory.in_flight = None;
                     memory.status = None;
+                    memory.signals.iter_mut().filter_map(|s| s.outlook.as_mut()).for_each(|o| o.restarted());
                     // The pause after advice is of the run that only said it; this one may do it.
                     memory.failure.take_if(|failure| failure.error.is_none());
                     effects.push(Effect::Look(name.clone()));
@@ -400,6 +420,11 @@ impl Controller {
             }
             if let (Some(workload), Some(memory)) = (self.fleet.workload(&name), memory) {
                 evaluate(&self.fleet, &name, workload, memory, &mut self.together, at, effects);
+                for signal in &mut memory.signals {
+                    let Some(outlook) = &mut signal.outlook else { continue };
+                    let order = outlook.order(at, &name, &signal.name);
+                    effects.extend(order.map(|order| Effect::Fit(Box::new(order))));
+                }
             }
         }
     }

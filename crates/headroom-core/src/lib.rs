@@ -23,6 +23,7 @@ pub mod inspect;
 pub mod memory;
 pub mod names;
 pub mod observation;
+pub mod outlook;
 pub mod reading;
 pub mod reason;
 pub mod say;

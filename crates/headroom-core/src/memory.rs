@@ -15,9 +15,10 @@ use crate::action::ActionRecord;
 use crate::capacity::{Capacities, Capacity};
 use crate::decision::Decision;
 use crate::extremes::Extremes;
-use crate::fleet::Workload;
+use crate::fleet::{ForecastSettings, Workload};
 use crate::names::SignalName;
 use crate::observation::TargetStatus;
+use crate::outlook::Outlook;
 use crate::reading::{Absence, Sample};
 use crate::series::Series;
 use crate::start_up::{Drains, StartUps};
@@ -81,6 +82,9 @@ pub(crate) struct SignalMemory {
     pub(crate) absence: Option<Absence>,
     /// Its past, once for each length of window that strategies ask about; shortest first.
     pub(crate) series: Vec<Series>,
+    /// Its long-range forecast, where the policy asks for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) outlook: Option<Box<Outlook>>,
 }
 
 /// A window this many times shorter than another gets a series of its own: buckets are a fixed part of a window, so
@@ -104,6 +108,12 @@ fn windows(workload: &Workload, signal: &SignalName) -> Vec<Span> {
     kept
 }
 
+/// Whether the policy wants `signal` to be forecast.
+fn foresees(workload: &Workload, signal: &SignalName) -> bool {
+    workload.signals.get(signal).is_some_and(|s| s.forecast.is_some())
+        || workload.strategies.iter().any(|s| s.forecasts(workload) == Some(signal))
+}
+
 impl SignalMemory {
     /// Takes in the signal's news: a value, or why there is none.
     pub(crate) fn take_in(&mut self, news: Result<Sample, Absence>) {
@@ -111,6 +121,9 @@ impl SignalMemory {
             Ok(sample) => {
                 for series in &mut self.series {
                     series.push(sample.at, sample.value);
+                }
+                if let Some(outlook) = &mut self.outlook {
+                    outlook.take_in(sample.at, sample.value);
                 }
                 self.absence = None;
                 self.last = Some(sample);
@@ -210,13 +223,25 @@ impl Memory {
         for (name, signal) in &workload.signals {
             let mut kept =
                 old.iter().position(|s| s.name == *name).map(|i| old.swap_remove(i)).unwrap_or_else(|| {
-                    SignalMemory { name: name.clone(), last: None, absence: None, series: Vec::new() }
+                    SignalMemory {
+                        name: name.clone(),
+                        last: None,
+                        absence: None,
+                        series: Vec::new(),
+                        outlook: None,
+                    }
                 });
             let mut old = std::mem::take(&mut kept.series);
             for window in windows(workload, name) {
                 let same = old.iter().position(|series| series.window() == window);
                 let series = same.map(|i| old.swap_remove(i));
                 kept.series.push(series.unwrap_or_else(|| Series::new(window, signal.fresh_for)));
+            }
+            if foresees(workload, name) {
+                let events = signal.forecast.as_ref().map(ForecastSettings::events).unwrap_or_default();
+                kept.outlook.get_or_insert_default().set_events(events);
+            } else {
+                kept.outlook = None;
             }
             self.signals.push(kept);
         }
@@ -339,6 +364,11 @@ impl Memory {
     #[must_use]
     pub fn status(&self) -> Option<&(Timestamp, TargetStatus)> {
         self.status.as_ref()
+    }
+
+    /// The signals that are forecast, with what is foreseen.
+    pub fn outlooks(&self) -> impl Iterator<Item = (&SignalName, &Outlook)> {
+        self.signals.iter().filter_map(|s| Some((&s.name, s.outlook.as_deref()?)))
     }
 
     /// How many requests wait at the balancer, where that was said within the last seconds.

@@ -98,7 +98,7 @@ impl World {
                     Effect::Record(decision) => batch.decisions.push(*decision),
                     Effect::Act(action) => batch.actions.push(action.record().clone()),
                     Effect::Notify(notice) => batch.notices.push(notice),
-                    Effect::Look(_) | Effect::Warm(_) => {}
+                    Effect::Look(_) | Effect::Warm(_) | Effect::Fit(_) => {}
                 }
             }
         }

@@ -16,9 +16,10 @@ use headroom_core::fleet::Fleet;
 use headroom_core::memory::{AppliedPlan, Memory};
 use headroom_core::names::WorkloadName;
 use headroom_core::observation::{PoolStatus, TargetStatus};
+use headroom_core::outlook::{FitAnswer, FitOrder};
 use headroom_core::units::{Replicas, Span, Timestamp};
 use headroom_core::warm::WarmOrder;
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
@@ -62,6 +63,8 @@ pub enum Message {
     Looked(WorkloadName, Result<TargetStatus, TargetError>),
     /// The result of an action.
     Settled(Box<Action>, Result<TargetStatus, TargetError>),
+    /// The result of a forecast.
+    Fitted(Box<FitAnswer>),
     /// See [`EngineHandle::overview`].
     Overview(oneshot::Sender<Overview>),
     /// See [`EngineHandle::workload`].
@@ -173,6 +176,7 @@ pub async fn start(start: Start) -> Result<(EngineHandle, EngineTask), JournalEr
         snapshot_at: at,
         unwritten: VecDeque::new(),
         trouble: Repeated::default(),
+        fits: Arc::new(Semaphore::new(1)),
     };
     let task = tokio::spawn(driver.run(targets, inbox));
     Ok((handle, task))
@@ -228,6 +232,8 @@ struct Driver {
     unwritten: VecDeque<Arc<Batch>>,
     /// What keeps the journal from being written.
     trouble: Repeated,
+    /// Whose turn it is to work out a forecast.
+    fits: Arc<Semaphore>,
 }
 
 /// One round's inputs on their way through the controller.
@@ -313,6 +319,10 @@ impl Driver {
                 };
                 self.figures.settled(&workload, &outcome, at.since(record.at));
                 self.input(Input::Settled { at, workload, decision, outcome }, round);
+            }
+            Message::Fitted(answer) => {
+                round.changed.push(answer.workload.clone());
+                self.input(Input::Fitted { at, answer: *answer }, round);
             }
             // Whoever asked may have gone meanwhile; then nobody misses the answer.
             Message::Overview(answer) => drop(answer.send(self.overview(at))),
@@ -466,6 +476,7 @@ impl Driver {
                 Effect::Act(action) => actions.push(action),
                 Effect::Look(workload) => looks.push(workload),
                 Effect::Warm(order) => pools.push(order),
+                Effect::Fit(order) => self.fit(order),
                 Effect::Notify(notice) => round.batch.notices.push(notice),
             }
         }
@@ -651,6 +662,19 @@ impl Driver {
         });
     }
 
+    /// Has a forecast worked out beside the loop. One at a time: a thousand that fall due with the same step must not
+    /// take every core from the loop.
+    fn fit(&self, order: Box<FitOrder>) {
+        let (messages, turn) = (self.messages.clone(), Arc::clone(&self.fits));
+        tokio::spawn(async move {
+            let Ok(_turn) = turn.acquire().await else { return };
+            match tokio::task::spawn_blocking(move || order.run()).await {
+                Ok(answer) => drop(messages.send(Message::Fitted(Box::new(answer))).await),
+                Err(error) => tracing::error!(%error, "a forecast failed; the last one goes on serving"),
+            }
+        });
+    }
+
     /// Sends a message to this very loop without waiting in it.
     fn report(&self, message: Message) {
         let messages = self.messages.clone();
@@ -732,9 +756,12 @@ fn take_only_said(effects: &mut Vec<Effect>) -> Vec<DecisionId> {
             Effect::Record(decision) if decision.steps.iter().any(|s| s.by == By::Person) => {
                 Some(decision.id.clone())
             }
-            Effect::Record(_) | Effect::Look(_) | Effect::Act(_) | Effect::Warm(_) | Effect::Notify(_) => {
-                None
-            }
+            Effect::Record(_)
+            | Effect::Look(_)
+            | Effect::Act(_)
+            | Effect::Warm(_)
+            | Effect::Fit(_)
+            | Effect::Notify(_) => None,
         })
         .collect();
     let mut said = Vec::new();
@@ -744,7 +771,7 @@ fn take_only_said(effects: &mut Vec<Effect>) -> Vec<DecisionId> {
             false
         }
         Effect::Warm(_) => false,
-        Effect::Act(_) | Effect::Record(_) | Effect::Look(_) | Effect::Notify(_) => true,
+        Effect::Act(_) | Effect::Record(_) | Effect::Look(_) | Effect::Fit(_) | Effect::Notify(_) => true,
     });
     said
 }

@@ -188,7 +188,8 @@ impl Fitted {
         self.learned_until_unix_s
     }
 
-    fn says(&self) -> (Vec<Say>, Vec<Demotion>) {
+    /// What each model has to say, and which were demoted, by part of the horizon.
+    pub fn says(&self) -> (Vec<Say>, Vec<Demotion>) {
         let (mut says, mut demoted) = (Vec::new(), Vec::new());
         let Some(o) = &self.outcome else { return (says, demoted) };
         let mut from_steps = 1;
@@ -361,9 +362,16 @@ impl Forecaster {
         Ok(())
     }
 
-    /// Whether it is time to learn again.
+    /// Whether it is time to learn again: by plan, or because the last forecasts were much worse than usual.
     pub fn needs_fit(&self) -> bool {
-        self.fitted.is_none() || self.since_fit >= self.settings.refit_every_steps
+        self.fitted.is_none()
+            || self.since_fit >= self.settings.refit_every_steps
+            || (self.since_fit > 0 && self.board.has_worsened())
+    }
+
+    /// The events it knows.
+    pub fn events(&self) -> &[Event] {
+        &self.events
     }
 
     /// The learning to be done, as of now.

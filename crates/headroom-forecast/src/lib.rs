@@ -48,6 +48,6 @@ pub use forecaster::{
 };
 pub use online::{OnlineError, OnlineForecaster, Surge};
 pub use plan::{PlanError, answer_plan};
-pub use scoreboard::{Score, Scoreboard};
+pub use scoreboard::{Score, Scoreboard, Standing};
 pub use season::Seasons;
 pub use series::{CAPACITY, Series, SeriesError};

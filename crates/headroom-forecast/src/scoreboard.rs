@@ -17,6 +17,11 @@ const MAX_OPEN: usize = 512;
 const FADE: f64 = 0.995;
 /// Claims settled per sample at most, so a sample's cost is bounded.
 const SETTLED_PER_SAMPLE: usize = 8;
+/// What a settled loss keeps of its weight in the recent mean: about the last five forecasts of an hour count.
+const FADE_RECENT: f64 = 0.8;
+/// The load has left its ways where the recent loss is so many times the usual one: twice is out of the reach of
+/// five forecasts of an even quality.
+const WORSE: f64 = 2.0;
 
 /// Faded sums of loss and weight.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -41,6 +46,30 @@ pub struct Scoreboard {
     tallies: Vec<[Tally; MODELS]>,
     combined: Vec<Tally>,
     held: Vec<Tally>,
+    /// The combination's losses of the first part, of the last steps only.
+    #[serde(default)]
+    recent: Tally,
+}
+
+/// How the forecasts made in earnest stand against the best yardstick (naive, seasonal, weekly).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Standing {
+    /// About how many settled forecasts it rests on, recent ones counting more.
+    pub evidence: f64,
+    /// Mean loss of the combination, in the unit of the load.
+    pub loss: f64,
+    /// The yardstick that did best.
+    pub yardstick: Model,
+    /// Its mean loss.
+    pub yardstick_loss: f64,
+}
+
+impl Standing {
+    /// Whether the forecasts were better than the best yardstick.
+    pub fn is_better(&self) -> bool {
+        self.loss < self.yardstick_loss
+    }
 }
 
 /// One line of the board.
@@ -91,7 +120,12 @@ impl Scoreboard {
                     tally.add(mean_loss(y, q));
                 }
             }
-            self.combined[p].add(mean_loss(y, &c.all));
+            let loss = mean_loss(y, &c.all);
+            self.combined[p].add(loss);
+            if p == 0 {
+                self.recent.loss = self.recent.loss * FADE_RECENT + loss;
+                self.recent.weight = self.recent.weight * FADE_RECENT + 1.0;
+            }
             self.held[p].add(if y <= c.all[2] { 1.0 } else { 0.0 });
         }
     }
@@ -112,6 +146,25 @@ impl Scoreboard {
             }
         }
         out
+    }
+
+    /// How the forecasts `steps` ahead stand; `None` before any was settled.
+    pub fn standing(&self, steps: usize) -> Option<Standing> {
+        let p = part(steps);
+        let mean = |t: &Tally| (t.weight > 0.0).then(|| t.loss / t.weight);
+        let combined = self.combined.get(p)?;
+        let tallies = self.tallies(p);
+        let yardsticks = [Model::Naive, Model::SeasonalNaive, Model::WeeklyNaive];
+        let judged = yardsticks.into_iter().filter_map(|m| Some((m, mean(&tallies[m.index()])?)));
+        let (yardstick, yardstick_loss) = judged.min_by(|a, b| a.1.total_cmp(&b.1))?;
+        Some(Standing { evidence: combined.weight, loss: mean(combined)?, yardstick, yardstick_loss })
+    }
+
+    /// Whether the last forecasts were much worse than usual: it is time to learn anew, whatever the plan was.
+    pub fn has_worsened(&self) -> bool {
+        let usual = self.combined.first().filter(|t| t.weight >= 10.0).map(|t| t.loss / t.weight);
+        let recent = (self.recent.weight >= 2.0).then(|| self.recent.loss / self.recent.weight);
+        matches!((recent, usual), (Some(recent), Some(usual)) if recent > WORSE * usual)
     }
 
     /// The share of settled steps that stayed within the 0.95 quantile, for the part of the horizon that

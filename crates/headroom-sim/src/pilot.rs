@@ -329,6 +329,8 @@ impl<W: Witness> Pilot<W> {
                 match effect {
                     Effect::Record(decision) => self.witness.recorded(step, &decision),
                     Effect::Notify(notice) => self.witness.told(step, &notice),
+                    // A forecast takes no time here: a hundredth of a second is less than a step.
+                    Effect::Fit(order) => self.queue.push_back(Input::Fitted { at, answer: order.run() }),
                     Effect::Look(name) => self.look(plants, &name, step, at),
                     Effect::Act(action) => self.act(plants, action, step, at),
                     Effect::Warm(order) => {

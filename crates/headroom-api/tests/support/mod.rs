@@ -353,7 +353,7 @@ async fn live_through(journal: &Journal, fleet: &Fleet, world: &mut World, lengt
                 match effect {
                     Effect::Record(decision) => batch.decisions.push(*decision),
                     Effect::Notify(notice) => batch.notices.push(notice),
-                    Effect::Look(_) | Effect::Warm(_) => {}
+                    Effect::Look(_) | Effect::Warm(_) | Effect::Fit(_) => {}
                     Effect::Act(action) => {
                         batch.actions.push(action.record().clone());
                         let workload = action.workload().clone();

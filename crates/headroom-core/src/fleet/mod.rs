@@ -30,8 +30,8 @@ pub use behavior::{
 pub use problem::{Path, Problem};
 pub use shared::{BreakerSettings, SharedLimit};
 pub use signal::{
-    AbsentRule, BalancerSignal, ProcessSignal, PushSettings, Quantile, ReadSettings, Scope, Signal,
-    SignalSource, WhenAbsent,
+    AbsentRule, BalancerSignal, ForecastEvent, ForecastSettings, ProcessSignal, PushSettings, Quantile,
+    ReadSettings, Scope, Signal, SignalSource, WhenAbsent,
 };
 pub use source::{
     Ask, Auth, BasicAuth, ExecAsk, ExecSettings, HaproxyAsk, HaproxyFigure, HaproxySettings, HostAsk,

@@ -8,8 +8,9 @@ use super::source::{
     ScrapeAsk, SignalClass, SqlAsk, StatsdAsk, check_interval,
 };
 use super::{Path, Problem, TargetSettings, Workload};
+use crate::calendar::Zone;
 use crate::names::{SignalName, WorkloadName};
-use crate::units::{Replicas, Span, Unit};
+use crate::units::{Level, Quantity, Replicas, Span, Unit};
 
 /// A metric stream of a workload. Exactly one source is named.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -24,6 +25,72 @@ pub struct Signal {
     pub window: Span,
     /// What is done while the figure can't be read.
     pub absent: AbsentRule,
+    /// Present: a forecast of it is kept.
+    pub forecast: Option<ForecastSettings>,
+}
+
+/// What a forecast is to know that the past doesn't show. Written, even empty, it has the signal forecast, also
+/// where no strategy asks for it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct ForecastSettings {
+    /// The time zone of the events.
+    pub time_zone: Zone,
+    /// Holidays, launches, sales: stretches of time that are not like the others, past ones included.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub events: Vec<ForecastEvent>,
+}
+
+/// A dated stretch of time with a load of its own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct ForecastEvent {
+    /// What kind of event: past stretches of the same label teach what the next ones do to the load.
+    pub label: String,
+    /// From when on the zone's clocks, inclusive, such as `2026-11-27T00:00`.
+    #[schemars(with = "String")]
+    pub from: jiff::civil::DateTime,
+    /// Until when on the zone's clocks, exclusive.
+    #[schemars(with = "String")]
+    pub to: jiff::civil::DateTime,
+    /// The load expected, as a share of an ordinary day's, such as 250%, until past stretches have shown it. Without
+    /// it nothing is assumed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub load: Option<Quantity>,
+}
+
+impl ForecastSettings {
+    /// The events as the forecaster knows them.
+    #[must_use]
+    pub fn events(&self) -> Vec<headroom_forecast::Event> {
+        let seconds = |local| self.time_zone.moment(local).map(|at| at.as_millis().div_euclid(1000));
+        let event = |e: &ForecastEvent| {
+            Some(headroom_forecast::Event {
+                label: e.label.clone(),
+                start_unix_s: seconds(e.from)?,
+                end_unix_s: seconds(e.to)?,
+                expected: e.load.map(|load| load.level.get()),
+            })
+        };
+        self.events.iter().filter_map(event).collect()
+    }
+
+    fn check(&self, at: &Path, problems: &mut Vec<Problem>) {
+        if self.events.len() > headroom_forecast::MAX_EVENTS {
+            let most = headroom_forecast::MAX_EVENTS;
+            problems.push(Problem::new(at.key("events"), format!("more than {most} events")));
+        }
+        for (index, event) in self.events.iter().enumerate() {
+            let at = at.key("events").index(index);
+            if event.from >= event.to {
+                problems.push(Problem::new(at.key("to"), "is not after `from`"));
+            }
+            let no_share = |load: &Quantity| load.level == Level::ZERO || !load.fits(Unit::Ratio);
+            if event.load.as_ref().is_some_and(no_share) {
+                problems.push(Problem::new(at.key("load"), "a share of the ordinary load, such as 250%"));
+            }
+        }
+    }
 }
 
 /// What is done while a signal can't be read, by direction of the change. Having nothing to measure (no request, no
@@ -229,6 +296,9 @@ struct SignalText {
     /// needs the signal abstains.
     #[serde(default, skip_serializing_if = "AbsentRule::is_default")]
     absent: AbsentRule,
+    /// Have it forecast, and what the forecast is to know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    forecast: Option<ForecastSettings>,
 }
 
 /// Why a signal's text can't be one.
@@ -310,6 +380,7 @@ impl TryFrom<SignalText> for Signal {
             fresh_for: text.fresh_for.unwrap_or(source.default_freshness()),
             window: text.window.unwrap_or(source.default_window()),
             absent: text.absent,
+            forecast: text.forecast,
             source,
         })
     }
@@ -321,6 +392,7 @@ impl From<Signal> for SignalText {
             fresh_for: Some(signal.fresh_for),
             window: Some(signal.window),
             absent: signal.absent,
+            forecast: signal.forecast,
             ..Self::default()
         };
         match signal.source {
@@ -459,6 +531,16 @@ impl Signal {
                 }
                 WhenAbsent::Hold | WhenAbsent::LastKnown(_) | WhenAbsent::Replicas(_) => {}
             }
+        }
+        if let Some(forecast) = &self.forecast {
+            let at = at.key("forecast");
+            if self.scope() != Scope::Total {
+                problems.push(
+                    Problem::new(at.clone(), "only a load of the whole workload can be forecast")
+                        .help("what each replica shows depends on how many there are; forecast requests a second or the like"),
+                );
+            }
+            forecast.check(&at, problems);
         }
         for (key, span) in [("freshFor", self.fresh_for), ("window", self.window)] {
             if span.is_zero() {

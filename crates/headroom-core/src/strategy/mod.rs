@@ -198,6 +198,10 @@ pub(crate) trait Recommend {
     fn foresees(&self, _cx: &Context<'_>, _within: Span) -> Option<Level> {
         None
     }
+    /// The signal whose long-range forecast the strategy reckons with, if it does.
+    fn forecasts<'a>(&'a self, _workload: &'a Workload) -> Option<&'a SignalName> {
+        None
+    }
     /// What the strategy is to remember of the present, where the signals' past is not enough.
     fn remember(&self, _cx: &Context<'_>) -> Option<StrategyMemory> {
         None
@@ -307,6 +311,10 @@ impl Strategy {
 
     pub(crate) fn learns(&self, workload: &Workload) -> Option<Learning> {
         self.rule().learns(workload)
+    }
+
+    pub(crate) fn forecasts<'a>(&'a self, workload: &'a Workload) -> Option<&'a SignalName> {
+        self.rule().forecasts(workload)
     }
 
     pub(crate) fn remember(&self, cx: &Context<'_>) -> Option<StrategyMemory> {

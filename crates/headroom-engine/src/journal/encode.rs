@@ -59,6 +59,7 @@ pub(crate) fn at(input: &Input) -> Timestamp {
         | Input::Waiting { at, .. }
         | Input::Overridden { at, .. }
         | Input::Ordered { at, .. }
+        | Input::Fitted { at, .. }
         | Input::FleetChanged { at, .. }
         | Input::Restarted { at } => *at,
     }
@@ -84,6 +85,7 @@ pub(crate) fn write(input: &Input) -> serde_json::Result<(Kind, String)> {
         | Input::Waiting { .. }
         | Input::Overridden { .. }
         | Input::Ordered { .. }
+        | Input::Fitted { .. }
         | Input::FleetChanged { .. }
         | Input::Restarted { .. } => Ok((Kind::Plain, serde_json::to_string(input)?)),
     }

@@ -222,6 +222,7 @@ impl Pending {
             | Input::Waiting { .. }
             | Input::Overridden { .. }
             | Input::Ordered { .. }
+            | Input::Fitted { .. }
             | Input::FleetChanged { .. }
             | Input::Restarted { .. } => {}
         }

@@ -1,0 +1,466 @@
+//! The long-range forecast of one signal, as a workload's memory keeps it.
+//!
+//! Samples are averaged into steps of five minutes; each full step goes to the [`Forecaster`], and with it an order
+//! ([`FitOrder`]) leaves the controller: look ahead again, and learn anew where that is due. Whoever drives the
+//! controller carries it out beside the loop and brings the [`FitAnswer`] back as an input, so live, simulated and
+//! replayed runs have the same forecasts. Nothing here works anything out while a decision waits.
+//!
+//! Bounded: 28 days of steps, one fit, one path of a day for each level.
+
+use std::sync::Arc;
+
+use headroom_forecast::{Budget, Event, Fitted, Forecaster, Settings, Standing};
+use serde::{Deserialize, Serialize};
+
+use crate::names::{SignalName, WorkloadName};
+use crate::units::{Level, Span, Timestamp};
+
+/// How long a step is: what lies within five minutes is the business of the strategies that measure.
+pub const STEP: Span = Span::minutes(5);
+/// How far ahead is looked: a day (A8).
+pub const AHEAD_STEPS: usize = 288;
+/// Learned anew every half hour: a refit is a hundredth of a second beside the loop, and while the history is short
+/// half an hour adds much to it.
+const REFIT_EVERY_STEPS: u32 = 6;
+/// How much work a refit may be. The budget cuts history, not time; 100 ms hold all 28 days.
+const BUDGET_MS: u32 = 100;
+/// An answer that did not come within two steps never will: it is asked again.
+const ANSWERS_WITHIN: Span = Span::minutes(10);
+/// A clock that was set back by more than this starts a new history; by less, samples wait until time has caught up.
+const SET_BACK: Span = Span::hours(24);
+/// Digits that are kept of a step's mean: the load is not known better, and a snapshot has 8064 of them.
+const DIGITS: usize = 6;
+/// Digits that are kept of a path: a forecast is not known to a thousandth.
+const PATH_DIGITS: usize = 4;
+/// The levels ahead: the middle, and those that capacity is held at.
+pub const LEVELS: [f64; 4] = [0.5, 0.9, 0.95, 0.99];
+
+/// What is known of the load to come of one signal.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Outlook {
+    /// `None` before the first sample: its time is when the series begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    forecaster: Option<Arc<Forecaster>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    events: Vec<Event>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    filling: Option<Filling>,
+    /// A step came since the last order.
+    #[serde(default)]
+    stale: bool,
+    /// When an order left that is not answered yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    asked: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ahead: Option<Ahead>,
+}
+
+/// The step that is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Filling {
+    step: i64,
+    sum: f64,
+    count: u32,
+}
+
+/// The load of the day to come, step by step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Ahead {
+    /// When its first step begins.
+    pub from: Timestamp,
+    /// Per level of [`LEVELS`], the quantile of each step.
+    pub paths: [Vec<f64>; LEVELS.len()],
+}
+
+/// Work for beside the loop: look ahead, and learn before where that is due.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FitOrder {
+    /// Whose signal.
+    pub workload: WorkloadName,
+    /// Which.
+    pub signal: SignalName,
+    forecaster: Arc<Forecaster>,
+    learn: bool,
+}
+
+/// What came of a [`FitOrder`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FitAnswer {
+    /// Whose signal.
+    pub workload: WorkloadName,
+    /// Which.
+    pub signal: SignalName,
+    /// What was learned, where that was ordered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fitted: Option<Box<Fitted>>,
+    /// The load to come; `None` where nothing was ever measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ahead: Option<Ahead>,
+}
+
+/// The highest load that is foreseen within a stretch of time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Peak {
+    /// The load.
+    pub load: Level,
+    /// When its step begins.
+    pub at: Timestamp,
+}
+
+fn step_of(at: Timestamp) -> i64 {
+    at.as_millis().div_euclid(step_ms())
+}
+fn step_ms() -> i64 {
+    i64::try_from(STEP.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// `value` to so many digits.
+fn rounded(value: f64, digits: usize) -> f64 {
+    // By way of text: exact, and the same on every platform.
+    format!("{value:.*e}", digits - 1).parse().unwrap_or(value)
+}
+
+impl FitOrder {
+    /// Does the work: pure, some milliseconds.
+    #[must_use]
+    pub fn run(&self) -> FitAnswer {
+        let mut forecaster = Arc::clone(&self.forecaster);
+        let fitted = self.learn.then(|| {
+            let fitted = short(&forecaster.fit_request().run(Budget::millis(BUDGET_MS)));
+            Arc::make_mut(&mut forecaster).install(fitted.clone());
+            Box::new(fitted)
+        });
+        // Before the first value there is nothing to be said; other errors can't be: levels and steps are fixed.
+        let forecast = forecaster.forecast(AHEAD_STEPS, &LEVELS).ok();
+        let ahead = forecast.and_then(|forecast| {
+            let from = Timestamp::from_millis(forecast.start_unix_s.saturating_mul(1000));
+            let mut paths = forecast.paths.into_iter().map(|mut path| {
+                path.iter_mut().for_each(|v| *v = rounded(*v, PATH_DIGITS));
+                path
+            });
+            Some(Ahead { from, paths: [paths.next()?, paths.next()?, paths.next()?, paths.next()?] })
+        });
+        FitAnswer { workload: self.workload.clone(), signal: self.signal.clone(), fitted, ahead }
+    }
+}
+
+/// A fit with every figure to [`DIGITS`] digits, which halves its text in the journal.
+fn short(fitted: &Fitted) -> Fitted {
+    fn shorten(value: &mut serde_json::Value) {
+        match value {
+            serde_json::Value::Number(n) if n.is_f64() => {
+                if let Some(short) = n.as_f64().and_then(|v| serde_json::Number::from_f64(rounded(v, DIGITS)))
+                {
+                    *n = short;
+                }
+            }
+            serde_json::Value::Array(items) => items.iter_mut().for_each(shorten),
+            serde_json::Value::Object(fields) => fields.values_mut().for_each(shorten),
+            _ => {}
+        }
+    }
+    let Ok(mut value) = serde_json::to_value(fitted) else { return fitted.clone() };
+    shorten(&mut value);
+    serde_json::from_value(value).unwrap_or_else(|_| fitted.clone())
+}
+
+impl Outlook {
+    /// What is known of holidays and launches; learned with the next fit.
+    pub(crate) fn set_events(&mut self, events: Vec<Event>) {
+        if let Some(forecaster) = self.forecaster.as_mut().filter(|_| self.events != events) {
+            Arc::make_mut(forecaster).set_events(events.clone());
+            self.stale = true;
+        }
+        self.events = events;
+    }
+
+    /// Takes in a sample; nanoseconds, but for the one that completes a step.
+    pub(crate) fn take_in(&mut self, at: Timestamp, value: Level) {
+        let step = step_of(at);
+        match &mut self.filling {
+            Some(filling) if filling.step == step => {
+                filling.sum += value.get();
+                filling.count += 1;
+                return;
+            }
+            Some(filling) if step < filling.step => {
+                let behind = (filling.step - step).saturating_mul(step_ms());
+                if u64::try_from(behind).unwrap_or(u64::MAX) <= SET_BACK.as_millis() {
+                    return;
+                }
+                *self = Self { events: std::mem::take(&mut self.events), ..Self::default() };
+            }
+            Some(_) => self.complete(),
+            None => {}
+        }
+        self.filling = Some(Filling { step, sum: value.get(), count: 1 });
+    }
+
+    /// The step under way is over.
+    fn complete(&mut self) {
+        let Some(filling) = self.filling.take() else { return };
+        let start = filling.step.saturating_mul(step_ms() / 1000);
+        // Each part is finite; their sum may not be.
+        let mean = Some(filling.sum / f64::from(filling.count)).filter(|m| m.is_finite());
+        if self.forecaster.is_none() {
+            let step_s = u32::try_from(step_ms() / 1000).unwrap_or(u32::MAX);
+            let settings =
+                Settings { step_s, horizon_steps: AHEAD_STEPS, refit_every_steps: REFIT_EVERY_STEPS };
+            self.forecaster = Forecaster::new(settings, start).ok().map(|mut forecaster| {
+                forecaster.set_events(self.events.clone());
+                Arc::new(forecaster)
+            });
+        }
+        let Some(forecaster) = &mut self.forecaster else { return };
+        // An order that is still being worked on keeps what it was given.
+        let forecaster = Arc::make_mut(forecaster);
+        if forecaster.observe_at(start, mean.map(|m| rounded(m, DIGITS))).is_ok() {
+            self.stale = true;
+        }
+    }
+
+    /// The work that is due, if any.
+    pub(crate) fn order(
+        &mut self,
+        at: Timestamp,
+        workload: &WorkloadName,
+        signal: &SignalName,
+    ) -> Option<FitOrder> {
+        let waits = self.asked.is_some_and(|asked| at.since(asked).max(asked.since(at)) <= ANSWERS_WITHIN);
+        if !self.stale || waits {
+            return None;
+        }
+        let forecaster = Arc::clone(self.forecaster.as_ref()?);
+        self.stale = false;
+        self.asked = Some(at);
+        let learn = forecaster.needs_fit();
+        Some(FitOrder { workload: workload.clone(), signal: signal.clone(), forecaster, learn })
+    }
+
+    /// Takes in what came of an order.
+    pub(crate) fn answered(&mut self, fitted: Option<Fitted>, ahead: Option<Ahead>) {
+        self.asked = None;
+        let Some(forecaster) = &mut self.forecaster else { return };
+        if let Some(fitted) = fitted {
+            Arc::make_mut(forecaster).install(fitted);
+        }
+        if ahead.is_some() {
+            self.ahead = ahead;
+        }
+    }
+
+    /// What was ordered before a restart is not known to come.
+    pub(crate) fn restarted(&mut self) {
+        self.stale |= self.asked.take().is_some();
+    }
+
+    /// The load to come, as last worked out.
+    #[must_use]
+    pub fn ahead(&self) -> Option<&Ahead> {
+        self.ahead.as_ref()
+    }
+
+    /// The history, the fit in force and its record; `None` before the first full step.
+    #[must_use]
+    pub fn forecaster(&self) -> Option<&Forecaster> {
+        self.forecaster.as_deref()
+    }
+
+    /// How the forecasts so far ahead stand against "as now", "as yesterday" and "as last week".
+    #[must_use]
+    pub fn standing(&self, ahead: Span) -> Option<Standing> {
+        let steps = ahead.as_millis().div_ceil(STEP.as_millis()).max(1);
+        self.forecaster()?.scoreboard().standing(usize::try_from(steps).unwrap_or(usize::MAX))
+    }
+}
+
+impl Ahead {
+    /// The path of one level.
+    #[must_use]
+    pub fn path(&self, level: f64) -> Option<&[f64]> {
+        let k = LEVELS.iter().position(|l| (l - level).abs() < 1e-9)?;
+        self.paths.get(k).map(Vec::as_slice)
+    }
+
+    /// The highest load of `level` between two moments, the ends' steps included; `None` where the path does not
+    /// reach so far: what is not foreseen is not low.
+    #[must_use]
+    pub fn peak(&self, level: f64, from: Timestamp, to: Timestamp) -> Option<Peak> {
+        let path = self.path(level)?;
+        let place = |at: Timestamp| {
+            usize::try_from(at.since(self.from).as_millis() / STEP.as_millis()).unwrap_or(usize::MAX)
+        };
+        let (first, last) = (place(from), place(to));
+        if last >= path.len() {
+            return None;
+        }
+        let mut best: Option<(usize, f64)> = None;
+        for (k, v) in path.iter().enumerate().take(last + 1).skip(first) {
+            if best.is_none_or(|(_, highest)| *v > highest) {
+                best = Some((k, *v));
+            }
+        }
+        let (k, load) = best?;
+        Some(Peak { load: Level::new(load).ok()?, at: self.from.plus(STEP.times(k as u64)) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HALF_DAY: i64 = 144;
+
+    fn at(step: i64, second: i64) -> Timestamp {
+        Timestamp::from_millis((step * 300 + second) * 1000)
+    }
+    fn level(v: f64) -> Level {
+        Level::new(v).unwrap()
+    }
+    fn names() -> (WorkloadName, SignalName) {
+        ("web".parse().unwrap(), "rps".parse().unwrap())
+    }
+    /// A load that rises and falls with the day.
+    fn day(step: i64) -> f64 {
+        let up = step.rem_euclid(288);
+        let triangle = if up < HALF_DAY { up } else { 288 - up };
+        100.0 + 5.0 * triangle as f64 + (step * 7919 % 13) as f64
+    }
+    /// Feeds `load` one sample a minute and carries orders out at once; the greatest answer's size as text.
+    fn feed(outlook: &mut Outlook, steps: std::ops::Range<i64>, load: impl Fn(i64) -> f64) -> usize {
+        let from = steps.start;
+        feed_and_look(outlook, steps, load, from)
+    }
+    /// The same, but orders are asked for only from step `look_from` on: what came before is history alone.
+    fn feed_and_look(
+        outlook: &mut Outlook,
+        steps: std::ops::Range<i64>,
+        load: impl Fn(i64) -> f64,
+        look_from: i64,
+    ) -> usize {
+        let (workload, signal) = names();
+        let mut largest = 0;
+        for step in steps {
+            for minute in 0..5 {
+                let now = at(step, minute * 60);
+                outlook.take_in(now, level(load(step)));
+                if step < look_from {
+                    continue;
+                }
+                if let Some(order) = outlook.order(now, &workload, &signal) {
+                    let answer = order.run();
+                    largest = largest.max(serde_json::to_string(&answer).unwrap().len());
+                    outlook.answered(answer.fitted.map(|f| *f), answer.ahead);
+                }
+            }
+        }
+        largest
+    }
+
+    /// A8: a day ahead from the workload's own past; what it keeps and what an answer adds to the journal are bounded.
+    #[test]
+    fn a_daily_load_is_foreseen_and_the_record_stays_small() {
+        let mut outlook = Outlook::default();
+        let largest = feed_and_look(&mut outlook, 0..4 * 288, day, 4 * 288 - 72);
+        let noon = at(4 * 288 + HALF_DAY, 0);
+        let peak = outlook.ahead().unwrap().peak(0.5, at(4 * 288 + 100, 0), at(4 * 288 + 180, 0)).unwrap();
+        assert!((peak.load.get() - 820.0).abs() < 60.0, "{peak:?}");
+        assert!(peak.at.since(noon).max(noon.since(peak.at)) <= Span::minutes(60), "{peak:?}");
+        let standing = outlook.standing(Span::minutes(15)).unwrap();
+        assert!(standing.evidence > 20.0 && standing.loss < 10.0, "{standing:?}");
+        assert!(largest < 64 * 1024, "{largest} bytes");
+        let text = serde_json::to_string(&outlook).unwrap();
+        assert!(text.len() < 192 * 1024, "{} bytes", text.len());
+        assert_eq!(serde_json::from_str::<Outlook>(&text).unwrap(), outlook);
+    }
+
+    #[test]
+    fn the_same_samples_give_the_same_bytes() {
+        let run = || {
+            let mut outlook = Outlook::default();
+            feed_and_look(&mut outlook, 0..400, day, 380);
+            serde_json::to_string(&outlook).unwrap()
+        };
+        assert_eq!(run(), run());
+    }
+
+    #[test]
+    fn a_gap_stays_absent_and_a_clock_set_back_waits() {
+        let mut outlook = Outlook::default();
+        feed(&mut outlook, 0..10, |_| 5.0);
+        feed(&mut outlook, 13..15, |_| 7.0);
+        let seen = |o: &Outlook| o.forecaster().unwrap().series().values().collect::<Vec<_>>();
+        let mut expected = vec![Some(5.0); 10];
+        expected.extend([None, None, None, Some(7.0)]);
+        assert_eq!(seen(&outlook), expected);
+        // An hour back: waits until the time has come again.
+        feed(&mut outlook, 3..15, |_| 1000.0);
+        assert_eq!(seen(&outlook), expected);
+        feed(&mut outlook, 15..17, |_| 8.0);
+        assert_eq!(seen(&outlook).len(), 16);
+        // Years back: a new history.
+        feed(&mut outlook, -100_000..-99_997, |_| 2.0);
+        assert_eq!(seen(&outlook), [Some(2.0), Some(2.0)]);
+    }
+
+    #[test]
+    fn an_order_is_out_once_and_asked_again_when_its_answer_is_lost() {
+        let (workload, signal) = names();
+        let mut outlook = Outlook::default();
+        outlook.take_in(at(0, 0), level(1.0));
+        assert!(outlook.order(at(0, 0), &workload, &signal).is_none(), "no step is full yet");
+        outlook.take_in(at(1, 0), level(1.0));
+        assert!(outlook.order(at(1, 0), &workload, &signal).is_some());
+        outlook.take_in(at(2, 0), level(1.0));
+        assert!(outlook.order(at(2, 0), &workload, &signal).is_none(), "one is under way");
+        assert!(outlook.order(at(3, 1), &workload, &signal).is_some(), "its answer was lost");
+        outlook.restarted();
+        assert!(
+            outlook.order(at(3, 2), &workload, &signal).is_some(),
+            "a restart forgets what was under way"
+        );
+    }
+
+    /// Broken inputs: whatever comes, the forecast is made of numbers, and its levels don't cross.
+    #[test]
+    fn broken_loads_give_forecasts_that_hold_together() {
+        let spike = |s: i64| if s == 500 { 1e12 } else { day(s) };
+        let cases: [(&str, &dyn Fn(i64) -> f64); 6] = [
+            ("zero", &|_| 0.0),
+            ("tiny", &|s| day(s) * 1e-300),
+            ("huge", &|s| day(s) * 1e300),
+            ("level shift", &|s| if s < 450 { day(s) } else { 40.0 * day(s) }),
+            ("a season that vanishes", &|s| if s < 400 { day(s) } else { 300.0 }),
+            ("spike", &spike),
+        ];
+        for (name, load) in cases {
+            let mut outlook = Outlook::default();
+            feed_and_look(&mut outlook, 0..600, load, 594);
+            let ahead = outlook.ahead().unwrap();
+            for k in 0..AHEAD_STEPS {
+                let levels: Vec<f64> = ahead.paths.iter().map(|p| p[k]).collect();
+                assert!(levels.iter().all(|v| v.is_finite() && *v >= 0.0), "{name}: {levels:?}");
+                assert!(levels.is_sorted(), "{name}: {levels:?}");
+            }
+        }
+        // One absurd sample among five of its step, at the end of two days: the next hours stay as they were.
+        let mut outlook = Outlook::default();
+        feed_and_look(&mut outlook, 0..600, spike, 594);
+        let peak = outlook.ahead().unwrap().peak(0.99, at(600, 0), at(620, 0)).unwrap();
+        assert!(peak.load.get() < 3.0 * 820.0, "{peak:?}");
+    }
+
+    #[test]
+    fn what_lies_beyond_the_path_is_not_foreseen() {
+        let mut outlook = Outlook::default();
+        feed(&mut outlook, 0..100, day);
+        let ahead = outlook.ahead().unwrap();
+        assert!(ahead.peak(0.9, at(100, 0), at(110, 0)).is_some());
+        assert!(ahead.peak(0.9, at(100, 0), at(100 + 288, 0)).is_none());
+        assert!(ahead.peak(0.42, at(100, 0), at(110, 0)).is_none());
+    }
+}
