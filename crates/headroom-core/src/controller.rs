@@ -433,8 +433,14 @@ impl Controller {
         let Some(memory) = self.memories.get_mut(workload) else { return };
         let ready = match status {
             Ok(status) => {
-                memory.start_ups.learn(&status);
-                memory.drains.learn(at, &status);
+                // The very same replicas as before teach nothing new.
+                let known = memory.status.as_ref().is_some_and(|(_, s)| {
+                    Arc::ptr_eq(&s.replicas, &status.replicas) && s.pool == status.pool
+                });
+                if !known {
+                    memory.start_ups.learn(&status);
+                    memory.drains.learn(at, &status);
+                }
                 memory.look_error = None;
                 memory.believed = None;
                 // A count is a level whatever it is.

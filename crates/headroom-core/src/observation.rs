@@ -28,9 +28,10 @@ pub struct TargetStatus {
     /// Replicas that ought to run and don't.
     #[serde(default)]
     pub failed: Replicas,
-    /// The replicas one by one, where the target knows them.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub replicas: Vec<ReplicaStatus>,
+    /// The replicas one by one, where the target knows them. Shared, because a look that shows nothing new is handed
+    /// on every second, in a fleet of any size.
+    #[serde(default, skip_serializing_if = "is_empty")]
+    pub replicas: Arc<[ReplicaStatus]>,
     /// What is wrong with the target, in its own words.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub troubles: Vec<Trouble>,
@@ -57,6 +58,10 @@ impl PoolStatus {
     pub fn running(&self) -> Replicas {
         self.warm.plus(self.warming.0)
     }
+}
+
+fn is_empty(replicas: &Arc<[ReplicaStatus]>) -> bool {
+    replicas.is_empty()
 }
 
 /// One replica as its target shows it.

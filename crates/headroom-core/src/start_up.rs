@@ -187,13 +187,13 @@ mod tests {
         let mut starts = StartUps::default();
         assert_eq!(starts.expected(), None, "nothing seen is not a start of no time");
         let mut status = TargetStatus {
-            replicas: vec![started(1, 0, Some(3)), started(2, 0, None)],
+            replicas: [started(1, 0, Some(3)), started(2, 0, None)].into(),
             ..Default::default()
         };
         starts.learn(&status);
         starts.learn(&status);
         assert_eq!((starts.seen(), starts.expected()), (1, Some(Span::seconds(3))));
-        status.replicas[1] = started(2, 0, Some(9));
+        status.replicas = [started(1, 0, Some(3)), started(2, 0, Some(9))].into();
         starts.learn(&status);
         assert_eq!((starts.seen(), starts.expected()), (2, Some(Span::seconds(9))));
     }
@@ -204,7 +204,7 @@ mod tests {
         for i in 0..100_u32 {
             let took = if i < 60 { 60 } else { 5 };
             let status = TargetStatus {
-                replicas: vec![started(i, i64::from(i) * 100, Some(took))],
+                replicas: [started(i, i64::from(i) * 100, Some(took))].into(),
                 ..Default::default()
             };
             starts.learn(&status);
@@ -218,7 +218,10 @@ mod tests {
     fn a_drain_is_timed_to_its_end_and_one_taken_back_is_none() {
         let at = |s: i64| Timestamp::from_millis(s * 1000);
         let draining = |id: u32| ReplicaStatus { phase: Phase::Draining, ..started(id, 0, Some(1)) };
-        let shows = |replicas: Vec<ReplicaStatus>| TargetStatus { replicas, ..TargetStatus::default() };
+        let shows = |replicas: Vec<ReplicaStatus>| TargetStatus {
+            replicas: replicas.into(),
+            ..TargetStatus::default()
+        };
         let mut drains = Drains::default();
         drains.learn(at(0), &shows(vec![started(1, 0, Some(1)), started(2, 0, Some(1))]));
         assert!(drains.is_empty());
@@ -237,7 +240,7 @@ mod tests {
         assert_eq!(starts.times(), None);
         for (i, took) in [4, 1, 3, 2, 9].into_iter().enumerate() {
             let i = u32::try_from(i).unwrap();
-            let replicas = vec![started(i, i64::from(i) * 100, Some(took))];
+            let replicas = [started(i, i64::from(i) * 100, Some(took))].into();
             starts.learn(&TargetStatus { replicas, ..TargetStatus::default() });
         }
         let times = starts.times().unwrap();

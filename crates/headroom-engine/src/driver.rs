@@ -786,7 +786,7 @@ pub fn paid_for(status: &TargetStatus) -> Replicas {
 /// A status without what each replica uses: that is measured as signals, and would make every look news.
 fn without_usage(mut status: TargetStatus) -> TargetStatus {
     let pool = status.pool.iter_mut().flat_map(|pool| &mut pool.replicas);
-    for replica in status.replicas.iter_mut().chain(pool) {
+    for replica in Arc::make_mut(&mut status.replicas).iter_mut().chain(pool) {
         replica.cpu = None;
         replica.memory = None;
     }

@@ -186,6 +186,7 @@ impl World {
         let rack = self.racks.get_mut(workload).expect("a rack for each workload");
         rack.replicas.retain(|r| r.drains.is_none_or(|since| at.since(since) < Span::seconds(12)));
         let mut status = TargetStatus { wanted: Replicas(rack.wanted), ..TargetStatus::default() };
+        let mut replicas = Vec::new();
         for replica in &rack.replicas {
             let ready_at = replica.started.plus(takes);
             let phase = match replica.drains {
@@ -198,7 +199,7 @@ impl World {
                 Phase::Starting => status.starting = status.starting.plus(1),
                 _ => status.draining = status.draining.plus(1),
             }
-            status.replicas.push(ReplicaStatus {
+            replicas.push(ReplicaStatus {
                 id: ReplicaId(format!("{workload}-{}", replica.number).into()),
                 phase,
                 started_at: replica.started,
@@ -210,6 +211,7 @@ impl World {
                 version: None,
             });
         }
+        status.replicas = replicas.into();
         if workload.as_str() == "thumbnails" {
             status.troubles.push(Trouble {
                 code: "slow-start".to_owned(),

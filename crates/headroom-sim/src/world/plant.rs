@@ -54,6 +54,8 @@ pub struct Plant {
     dying: f64,
     /// Whether something is seen that was not seen at the last look.
     changed: bool,
+    /// What the last look showed of the replicas.
+    shown: Arc<[ReplicaStatus]>,
     last: Stepped,
 }
 
@@ -129,6 +131,7 @@ impl Plant {
             backlog: 0.0,
             dying: 0.0,
             changed: true,
+            shown: Arc::default(),
             last: Stepped::default(),
         };
         for _ in 0..wanted {
@@ -405,45 +408,61 @@ impl Plant {
 
     /// What a look at the target shows now.
     pub fn look(&mut self) -> TargetStatus {
-        self.changed = false;
-        let at = |step: u64| self.start.plus(Span::millis(step * self.step_ms));
-        let status = |u: &Unit, phase, ready_at| ReplicaStatus {
-            id: u.id.clone(),
-            phase,
-            started_at: u.asked,
-            ready_at,
-            address: None,
-            cpu: None,
-            memory: None,
-            restarts: 0,
-            version: None,
-        };
-        // Those of the first moment were not seen starting.
-        let ready = self.ready.iter().map(|u| status(u, Phase::Ready, (u.ready > 0).then(|| at(u.ready))));
-        let starting = self.starting.iter().map(|u| status(u, Phase::Starting, None));
-        let warm = self.pool.partition_point(|u| u.ready <= self.step);
-        let spare = |(index, u): (usize, &Unit)| {
-            let is_warm = index < warm;
-            let phase = if is_warm { Phase::Ready } else { Phase::Starting };
-            status(u, phase, is_warm.then(|| at(u.ready)))
-        };
-        let has_pool = self.pool_wanted > 0 || !self.pool.is_empty();
-        let pool = has_pool.then(|| PoolStatus {
-            wanted: Replicas(self.pool_wanted),
-            warm: Replicas(count(warm)),
-            warming: Replicas(count(self.pool.len() - warm)),
-            replicas: self.pool.iter().enumerate().map(spare).collect(),
-        });
+        if std::mem::take(&mut self.changed) {
+            self.shown = self.replicas();
+        }
+        let pool = self.pool_status();
         TargetStatus {
             wanted: Replicas(self.wanted),
             ready: Replicas(count(self.ready.len())),
             starting: Replicas(count(self.starting.len())),
             draining: Replicas(count(self.draining.len())),
             failed: Replicas::ZERO,
-            replicas: ready.chain(starting).collect(),
+            replicas: Arc::clone(&self.shown),
             pool,
             troubles: Vec::new(),
         }
+    }
+
+    /// A replica as a look shows it.
+    fn status(&self, u: &Unit, phase: Phase, ready: Option<u64>) -> ReplicaStatus {
+        ReplicaStatus {
+            id: u.id.clone(),
+            phase,
+            started_at: u.asked,
+            ready_at: ready.map(|step| self.start.plus(Span::millis(step * self.step_ms))),
+            address: None,
+            cpu: None,
+            memory: None,
+            restarts: 0,
+            version: None,
+        }
+    }
+
+    /// The replicas one by one.
+    fn replicas(&self) -> Arc<[ReplicaStatus]> {
+        // Those of the first moment were not seen starting.
+        let seen = |u: &Unit| (u.ready > 0).then_some(u.ready);
+        let ready = self.ready.iter().map(|u| self.status(u, Phase::Ready, seen(u)));
+        let starting = self.starting.iter().map(|u| self.status(u, Phase::Starting, None));
+        ready.chain(starting).collect()
+    }
+
+    /// The warm pool, where there is one.
+    fn pool_status(&self) -> Option<PoolStatus> {
+        let warm = self.pool.partition_point(|u| u.ready <= self.step);
+        let spare = |(index, u): (usize, &Unit)| {
+            let is_warm = index < warm;
+            let phase = if is_warm { Phase::Ready } else { Phase::Starting };
+            self.status(u, phase, is_warm.then_some(u.ready))
+        };
+        let has_pool = self.pool_wanted > 0 || !self.pool.is_empty();
+        has_pool.then(|| PoolStatus {
+            wanted: Replicas(self.pool_wanted),
+            warm: Replicas(count(warm)),
+            warming: Replicas(count(self.pool.len() - warm)),
+            replicas: self.pool.iter().enumerate().map(spare).collect(),
+        })
     }
 }
 

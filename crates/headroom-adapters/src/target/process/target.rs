@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU32;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -176,7 +177,7 @@ fn shown(status: &Status, now: jiff::Timestamp) -> TargetStatus {
     let is_spare =
         |replica: &&ReplicaStatus| matches!(replica.state, ReplicaState::Warming | ReplicaState::Warm);
     let spares: Vec<_> = status.replicas.iter().filter(is_spare).map(replica).collect();
-    let replicas: Vec<_> = status.replicas.iter().filter(|r| !is_spare(r)).map(replica).collect();
+    let replicas: Arc<[_]> = status.replicas.iter().filter(|r| !is_spare(r)).map(replica).collect();
     let warm = spares.iter().filter(|replica| replica.phase == Phase::Ready).count();
     let amount = |count: usize| Replicas(u32::try_from(count).unwrap_or(u32::MAX));
     let pool = (status.pool > 0 || !spares.is_empty()).then(|| PoolStatus {
