@@ -33,6 +33,21 @@ pub struct Fault {
     pub workload: Option<WorkloadName>,
 }
 
+impl Fault {
+    /// Reads a fault as it stands in a scenario.
+    ///
+    /// # Errors
+    /// What is wrong with the text, and where.
+    pub fn parse(text: &str) -> Result<Self, FaultText> {
+        serde_saphyr::from_str(text).map_err(|error| FaultText(error.to_string()))
+    }
+}
+
+/// A text that is no fault.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct FaultText(String);
+
 /// What may go wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]

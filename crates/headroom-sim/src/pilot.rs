@@ -19,6 +19,7 @@ use headroom_core::reading::{Absence, Sample};
 use headroom_core::units::{Level, Span, Timestamp};
 
 use crate::fault::{FaultKind, Turn, Weather};
+use crate::people::Say;
 use crate::probe::Probe;
 use crate::world::Plant;
 
@@ -135,6 +136,16 @@ impl<W: Witness> Pilot<W> {
         let at = self.weather.clock(self.true_time(step));
         self.queue.push_back(input(at));
         self.drain(plants, step, at);
+    }
+
+    /// What somebody says of a workload, between two steps. Nobody is heard while the controller is down.
+    pub(crate) fn listen(&mut self, plants: &mut [Plant], step: u64, workload: &WorkloadName, say: &Say) {
+        let at = self.weather.clock(self.true_time(step));
+        let input = self.controller.as_ref().and_then(|controller| say.input(controller, workload, at));
+        if let Some(input) = input {
+            self.queue.push_back(input);
+            self.drain(plants, step, at);
+        }
     }
 
     fn true_time(&self, step: u64) -> Timestamp {

@@ -19,7 +19,9 @@ use crate::fault::{self, Fault, FaultProblem, Weather};
 use crate::load::{Load, LoadError, LoadStream, TraceFacts};
 use crate::optimum::{Bounds, Optimum};
 use crate::peer::{Contender, Peer, Seat as PeerSeat, Seen};
+use crate::people::Word;
 use crate::pilot::{Pilot, Witness};
+use crate::record::{Playback, RECORDED, RecordedPoint};
 use crate::rng::Rng;
 use crate::score::{Meter, Score, SurgeWatch};
 use crate::world::{Model, ModelProblem, Plant, Queue};
@@ -65,6 +67,8 @@ pub struct SimulateOptions {
     pub models: BTreeMap<WorkloadName, Model>,
     /// What goes wrong.
     pub faults: Vec<Fault>,
+    /// What people say meanwhile.
+    pub people: Vec<Word>,
     /// How long to simulate; to the end of the trace, if not given.
     pub length: Option<Span>,
     /// When it begins; with the trace, if not given.
@@ -77,6 +81,8 @@ pub struct SimulateOptions {
     pub initial: Option<Replicas>,
     /// Who else is to keep the same world.
     pub against: Vec<Contender>,
+    /// What really happened, for a backtest: the replicas of each workload as they were seen.
+    pub recorded: BTreeMap<WorkloadName, Vec<RecordedPoint>>,
 }
 
 impl Default for SimulateOptions {
@@ -88,12 +94,14 @@ impl Default for SimulateOptions {
             model: Model::default(),
             models: BTreeMap::new(),
             faults: Vec::new(),
+            people: Vec::new(),
             length: None,
             start: None,
             peak_replicas: None,
             unscored: 0.0,
             initial: None,
             against: Vec::new(),
+            recorded: BTreeMap::new(),
         }
     }
 }
@@ -349,6 +357,7 @@ struct Lane {
     /// headroom's meter; its plant stands with the others the pilot flies.
     meter: Meter,
     seats: Vec<Seat>,
+    record: Option<Playback>,
     desired: Option<u32>,
 }
 
@@ -363,7 +372,9 @@ pub fn run(
     observer: &mut dyn Observer,
 ) -> Result<Outcome, SimError> {
     let known = || fleet.workloads().keys().map(|n| format!("`{n}`")).collect::<Vec<_>>().join(", ");
-    for name in loads.of.keys().chain(options.models.keys()) {
+    let spoken_of = options.people.iter().filter_map(|word| word.workload.as_ref());
+    let named = loads.of.keys().chain(options.models.keys()).chain(options.recorded.keys());
+    for name in named.chain(spoken_of) {
         if fleet.workload(name).is_none() {
             return Err(SimError::NoSuchWorkload { name: name.clone(), known: known() });
         }
@@ -450,6 +461,10 @@ pub fn run(
             .map(|peer| Seat { plant: plant(), meter: Meter::new(dt, model.price), peer: Some(peer) })
             .collect();
         plants.push(plant());
+        let record = (!options.recorded.is_empty()).then(|| {
+            let points = options.recorded.get(name).map_or(&[][..], Vec::as_slice);
+            Playback::new(points, model, queue.clone(), options.step, start)
+        });
         let in_steps = |span: Span| span.as_millis().div_ceil(options.step.as_millis().max(1));
         lanes.push(Lane {
             name: name.clone(),
@@ -461,9 +476,11 @@ pub fn run(
             optimum: options.against.contains(&Contender::Optimum).then(|| {
                 Optimum::new(in_steps(model.start_up), in_steps(model.drain), workload.replicas.min.0)
             }),
-            chart: (lanes.len() < MOST_CHARTS).then(|| Folder::new(dt, 1 + seats.len())),
+            chart: (lanes.len() < MOST_CHARTS)
+                .then(|| Folder::new(dt, 1 + usize::from(record.is_some()) + seats.len())),
             meter: Meter::new(dt, model.price),
             seats,
+            record,
             desired: None,
         });
     }
@@ -471,7 +488,15 @@ pub fn run(
     let weather = Weather::new(&options.faults, options.step, options.seed);
     let tick = options.tick.unwrap_or(options.step);
     let mut pilot = Pilot::new(fleet, weather, start, options.step, tick, keeper);
-    let mut race = Race { lanes, plants, streams, scored_from, dt: options.step.as_secs_f64(), start };
+    let mut people: Vec<(u64, Word)> = options
+        .people
+        .iter()
+        .map(|word| (word.at.as_millis().div_ceil(options.step.as_millis().max(1)), word.clone()))
+        .collect();
+    // The last one to speak first: words are taken from the end.
+    people.sort_by_key(|(step, _)| std::cmp::Reverse(*step));
+    let dt = options.step.as_secs_f64();
+    let mut race = Race { lanes, plants, streams, people, scored_from, dt, start };
     let done = race.run(&mut pilot, steps, observer)?;
     Ok(race.finish(fleet, options, pilot.witness, done, notes))
 }
@@ -514,6 +539,8 @@ struct Race {
     lanes: Vec<Lane>,
     plants: Vec<Plant>,
     streams: Vec<(LoadStream, f64)>,
+    /// What people have yet to say, the last first.
+    people: Vec<(u64, Word)>,
     scored_from: u64,
     dt: f64,
     start: Timestamp,
@@ -536,6 +563,14 @@ impl Race {
                 match stream.next_step()? {
                     Some(v) => *value = v,
                     None => break 'steps,
+                }
+            }
+            while self.people.last().is_some_and(|(at, _)| *at <= step) {
+                let Some((_, word)) = self.people.pop() else { break };
+                for lane in &self.lanes {
+                    if word.workload.as_ref().is_none_or(|w| *w == lane.name) {
+                        pilot.listen(&mut self.plants, step, &lane.name, &word.what);
+                    }
                 }
             }
             pilot.step(&mut self.plants, step);
@@ -563,6 +598,7 @@ impl Race {
         notes: Vec<String>,
     ) -> Outcome {
         let names: Vec<String> = std::iter::once("headroom".to_owned())
+            .chain((!options.recorded.is_empty()).then(|| RECORDED.to_owned()))
             .chain(options.against.iter().filter(|c| **c != Contender::Optimum).map(ToString::to_string))
             .collect();
         let mut contenders: Vec<ContenderResult> = names
@@ -585,7 +621,9 @@ impl Race {
                 so_far.replica_hours += hours;
                 so_far.cost += hours * lane.model.price;
             }
-            let meters = std::iter::once(&lane.meter).chain(lane.seats.iter().map(|s| &s.meter));
+            let record = lane.record.as_ref().map(|record| &record.meter);
+            let meters =
+                std::iter::once(&lane.meter).chain(record).chain(lane.seats.iter().map(|s| &s.meter));
             for ((contender, bound), meter) in contenders.iter_mut().zip(&mut bounds).zip(meters) {
                 let score = meter.score();
                 contender.score = contender.score.and(&score);
@@ -626,6 +664,9 @@ impl Lane {
         let need = self.model.need(demand).max(self.need_floor);
         let stepped = plant.advance(demand);
         self.meter.push(&stepped, plant.wanted(), need, surge, counts);
+        if let Some(record) = &mut self.record {
+            record.step(step, demand, need, surge, counts);
+        }
         for seat in &mut self.seats {
             if let Some(peer) = &mut seat.peer {
                 let wanted = peer.step(&Seen { step, plant: &seat.plant });
@@ -640,8 +681,9 @@ impl Lane {
             optimum.push(need);
         }
         if let Some(chart) = &mut self.chart {
+            let record = self.record.as_ref().map(Playback::ready);
             let others = self.seats.iter().map(|s| s.plant.ready());
-            chart.push(demand, need, std::iter::once(plant.ready()).chain(others));
+            chart.push(demand, need, std::iter::once(plant.ready()).chain(record).chain(others));
         }
     }
 }

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fault::Fault;
 use crate::load::Load;
+use crate::people::Word;
 use crate::run::{Loads, Observer, Outcome, SimError, SimulateOptions, run};
 use crate::score::Score;
 use crate::table::{figure, percent};
@@ -58,6 +59,9 @@ pub struct Scenario {
     /// What goes wrong.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<Fault>,
+    /// What people say meanwhile.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub people: Vec<Word>,
     /// What must be true of the run.
     pub expect: Vec<Expectation>,
 }
@@ -255,6 +259,7 @@ impl Scenario {
             seed: self.seed,
             model: self.model.clone(),
             faults: self.faults.clone(),
+            people: self.people.clone(),
             length: self.length,
             start: self.start,
             peak_replicas: self.peak_replicas,

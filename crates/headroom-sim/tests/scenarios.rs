@@ -4,7 +4,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use headroom_core::fleet::{Fleet, FleetDocument};
+use headroom_core::units::Span;
+use headroom_sim::fault::Fault;
+use headroom_sim::load::Load;
 use headroom_sim::scenario::{Scenario, ScenarioError, ScenarioReport};
+use headroom_sim::{Loads, SimulateOptions};
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scenarios")
@@ -34,7 +38,56 @@ fn every_scenario_of_the_repository_holds() {
         assert!(report.passed(), "{}: {:#?}", path.display(), report.checks);
         tried += 1;
     }
-    assert!(tried >= 4, "only {tried} scenarios");
+    assert!(tried >= 35, "only {tried} scenarios");
+}
+
+/// What the folders of strategies and guards hold beside them: what several share.
+const SHARED: [&str; 5] = ["mod", "testing", "adjust", "urgency", "velocity"];
+
+#[test]
+fn every_strategy_and_every_guard_has_a_scenario() {
+    let core = Path::new(env!("CARGO_MANIFEST_DIR")).join("../headroom-core/src");
+    for kind in ["strategy", "guard"] {
+        for entry in std::fs::read_dir(core.join(kind)).expect("the folder is there") {
+            let path = entry.expect("the folder can be read").path();
+            let name = path.file_stem().and_then(|name| name.to_str()).expect("a file of source text");
+            let scenario = folder().join(format!("{}.yaml", name.replace('_', "-")));
+            let has = scenario.exists() || SHARED.contains(&name);
+            assert!(has, "the {kind} {name} has no scenario {}", scenario.display());
+        }
+    }
+}
+
+/// Every policy that people are shown is flown: two hours with a wave, a surge and a source that fails for a while.
+#[test]
+fn every_example_can_be_simulated() {
+    let load: Load = serde_json::from_value(serde_json::json!({ "sum": [
+        { "wave": { "low": 20, "high": 400, "period": "2h", "peakAt": "1h" } },
+        { "surge": { "add": 600, "at": "30m", "rise": "10s", "hold": "10m" } },
+    ] }))
+    .expect("it is a load");
+    let fault: Fault =
+        serde_json::from_value(serde_json::json!({ "what": "samplesFail", "at": "80m", "for": "2m" }))
+            .expect("it is a fault");
+    let options = SimulateOptions {
+        step: Span::seconds(5),
+        length: Some(Span::hours(2)),
+        faults: vec![fault],
+        ..SimulateOptions::default()
+    };
+    let mut tried = 0;
+    for entry in std::fs::read_dir(folder().join("../examples")).expect("the folder is there") {
+        let path = entry.expect("the folder can be read").path();
+        if path.extension().is_none_or(|e| e != "yaml") {
+            continue;
+        }
+        let outcome = headroom_sim::run(&fleet(&path), &Loads::from(load.clone()), &options, &mut ())
+            .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        assert_eq!(outcome.steps, 1440, "{}", path.display());
+        assert!(outcome.notices.is_empty(), "{}: {:?}", path.display(), outcome.notices);
+        tried += 1;
+    }
+    assert!(tried >= 30, "only {tried} examples");
 }
 
 #[test]

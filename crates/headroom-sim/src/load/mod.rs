@@ -15,6 +15,9 @@ use crate::rng::Rng;
 /// What may be wrong with a load.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LoadError {
+    /// A text that is no load.
+    #[error("{0}")]
+    Text(String),
     /// The file can't be read.
     #[error("the trace {trace} can't be read: {why}")]
     Unreadable {
@@ -191,6 +194,14 @@ pub struct Noisy {
 const WANDER_MEMORY_S: f64 = 60.0;
 
 impl Load {
+    /// Reads a load as it stands in a scenario.
+    ///
+    /// # Errors
+    /// What is wrong with the text, and where.
+    pub fn parse(text: &str) -> Result<Self, LoadError> {
+        serde_saphyr::from_str(text).map_err(|error| LoadError::Text(error.to_string()))
+    }
+
     /// A load read from a trace file.
     #[must_use]
     pub fn trace_file(path: impl Into<std::path::PathBuf>) -> Self {

@@ -97,7 +97,7 @@ fn span(rng: &mut Rng, seconds: &[u64]) -> Value {
 const PAUSES: [u64; 6] = [0, 10, 30, 60, 300, 600];
 
 fn strategy(rng: &mut Rng) -> Value {
-    match rng.below(7) {
+    match rng.below(17) {
         0 => json!({ "threshold": {
             "signal": "cpu", "above": "70%", "below": "30%", "target": "60%", "cooldown": span(rng, &PAUSES) } }),
         1 => json!({ "targetTracking": {
@@ -117,6 +117,26 @@ fn strategy(rng: &mut Rng) -> Value {
                 { "signal": "errors", "limit": "5%" } ],
             "downIfAll": [ { "signal": "cpu", "limit": "20%" }, { "signal": "p95", "limit": "300ms" } ],
             "cooldown": span(rng, &PAUSES) } }),
+        6 => json!({ "watermark": {
+            "signal": "cpu", "algorithm": "average", "low": "40%", "high": "70%",
+            "downDelay": span(rng, &[0, 60]) } }),
+        7 => json!({ "dualWindow": {
+            "signal": "rps", "perReplica": *rng.pick(&[50, 80]), "utilization": "70%",
+            "stableWindow": "60s", "panicWindow": "6s" } }),
+        8 => json!({ "queue": {
+            "backlog": ["queue"], "perWorker": *rng.pick(&[10, 100]), "idleFor": span(rng, &[60, 300]) } }),
+        9 => json!({ "phases": { "signal": "cpu" } }),
+        10 => json!({ "pressure": { "ratios": [
+            { "signal": "cpu", "at": "60%" }, { "signal": "p95", "at": "400ms" }, { "signal": "rps", "at": 80 } ] } }),
+        11 => json!({ "doubling": { "signal": "cpu" } }),
+        12 => json!({ "adaptive": {
+            "signal": "cpu", "above": "70%", "below": "30%", "target": "60%", "ceiling": "85%" } }),
+        13 => json!({ "alarm": {
+            "signal": "cpu", "comparison": *rng.pick(&["above", "above", "below"]), "threshold": "60%",
+            "period": span(rng, &[10, 60]), "by": *rng.pick(&[2, 5]), "cooldown": span(rng, &PAUSES) } }),
+        14 => json!({ "expression": { "formula": "rps / 80 + ((p95 ?? 0) > 0.4 ? 2 : 0)" } }),
+        15 => json!({ "schedule": { "timeZone": "Europe/Paris", "entries": [
+            { "cron": "0 8 * * *", "min": *rng.pick(&[1, 3, 8]) }, { "cron": "0 20 * * *", "min": 1 } ] } }),
         _ => json!({ "fastSteps": {
             "signal": "rps", "below": 30, "belowFor": span(rng, &[10, 60, 180]),
             "steps": [ { "from": 60, "add": 1 }, { "from": 80, "add": 2 }, { "from": 150, "add": 8 } ],
@@ -155,6 +175,25 @@ fn guards(rng: &mut Rng) -> Value {
             "replicasPerChange": *rng.pick(&[1, 3, 10]),
             "apart": span(rng, &PAUSES),
         });
+    }
+    if rng.chance(0.2) {
+        guards["dynamicCooldown"] = json!({ "urgency": [{ "signal": "cpu", "above": "90%", "points": 2 }] });
+    }
+    if rng.chance(0.2) {
+        guards["gradualSteps"] = json!({ "urgency": [{ "signal": "p95", "above": "1s", "points": 3 }] });
+    }
+    if rng.chance(0.2) {
+        guards["safety"] =
+            json!({ "maxStep": "50%", "dependencies": [{ "signal": "p95", "wellBelow": "5s" }] });
+    }
+    if rng.chance(0.2) {
+        guards["quietHours"] = json!({ "hours": [{ "from": "19:00", "to": "23:00" }] });
+    }
+    if rng.chance(0.2) {
+        guards["flapping"] = json!({ "turns": *rng.pick(&[1, 3]) });
+    }
+    if rng.chance(0.2) {
+        guards["approval"] = json!({ "shrinkAbove": *rng.pick(&[1, 5]), "growAbove": *rng.pick(&[10, 50]) });
     }
     guards
 }
