@@ -106,6 +106,8 @@ pub(crate) enum Command {
     Conformance(Conformance),
     /// Forecast at the origins of a plan
     Forecast(Forecast),
+    /// What a policy would have done over the journal's own past
+    Backtest(Backtest),
     /// Prove that the journal gives the recorded decisions byte for byte
     Replay,
     /// Take things out of the journal
@@ -314,8 +316,14 @@ pub(crate) struct Simulate {
     #[arg(short, long, default_value = "fleet.yaml")]
     pub file: PathBuf,
     /// The load: CSV with the header `timestamp,value`.
-    #[arg(long, value_name = "FILE")]
-    pub trace: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "load")]
+    pub trace: Option<PathBuf>,
+    /// The load as a formula, as in scenarios: '{ wave: { low: 200, high: 900 } }'. It needs `--length`.
+    #[arg(long, value_name = "LOAD", conflicts_with = "trace")]
+    pub load: Option<String>,
+    /// What goes wrong, as in scenarios: '{ what: samplesLost, at: 1h, for: 5m }'. May be given several times.
+    #[arg(long, value_name = "FAULT")]
+    pub fault: Vec<String>,
     /// Scale the load so that its peak needs so many replicas.
     #[arg(long, value_name = "N")]
     pub peak_replicas: Option<f64>,
@@ -376,12 +384,62 @@ pub(crate) struct Simulate {
     pub initial: Option<u32>,
 }
 
+/// Arguments of `backtest`.
+#[derive(Debug, Args)]
+pub(crate) struct Backtest {
+    /// The policy to try.
+    #[arg(short, long, default_value = "fleet.yaml")]
+    pub file: PathBuf,
+    /// How far back from the journal's last moment.
+    #[arg(long, default_value = "7d", value_name = "TIME")]
+    pub since: Span,
+    /// The recorded signal that shows the demand; by default the balancer's requests a second.
+    #[arg(long, value_name = "NAME")]
+    pub signal: Option<headroom_core::names::SignalName>,
+    /// Who else keeps the same world, as for `simulate`.
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    pub against: Vec<headroom_sim::Contender>,
+    /// Write a report with charts and the decision log, one HTML file.
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+    /// Requests a second one replica carries at the most; by default as learned.
+    #[arg(long, value_name = "RATE")]
+    pub capacity: Option<f64>,
+    /// The share of the capacity that may be used, 0 to 1. By default 0.9.
+    #[arg(long, value_name = "SHARE")]
+    pub usable: Option<f64>,
+    /// How long a request is worked on. By default 50ms.
+    #[arg(long, value_name = "TIME")]
+    pub service_time: Option<Span>,
+    /// 95 % of the requests shall be answered within this. By default 500ms.
+    #[arg(long, value_name = "TIME")]
+    pub objective: Option<Span>,
+    /// How long a replica takes to start; by default as measured.
+    #[arg(long, value_name = "TIME")]
+    pub startup: Option<Span>,
+    /// How long a replica taken away is still paid for; by default as measured.
+    #[arg(long, value_name = "TIME")]
+    pub drain: Option<Span>,
+    /// Dollars an hour of a replica. By default 0.096.
+    #[arg(long, value_name = "DOLLARS")]
+    pub price: Option<f64>,
+    /// The length of a step.
+    #[arg(long, default_value = "1s", value_name = "TIME")]
+    pub step: Span,
+    /// The seed of everything that comes by chance.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+}
+
 /// Arguments of `test`.
 #[derive(Debug, Args)]
 pub(crate) struct Test {
-    /// Scenario files, or folders of them.
+    /// Scenarios (.yaml), decisions taken out of the journal (.json), or folders of them.
     #[arg(required = true)]
     pub paths: Vec<PathBuf>,
+    /// Write the results as JUnit XML, which CI systems show.
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
 }
 
 /// Arguments of `conformance`.

@@ -24,7 +24,7 @@ use super::encode::{self, Kind};
 use super::error::JournalError;
 use super::retention::Retention;
 use super::seal::unseal;
-use super::writer::{Call, decision_row};
+use super::writer::{Call, decision_row, last_moment};
 use super::{Seq, open_reader};
 
 /// Queries that run at once. More would take cores from what is scaled; they wait their turn.
@@ -304,6 +304,14 @@ impl Reader {
             Ok(Seq(db.query_row("SELECT coalesce(max(seq), 0) FROM input", [], |r| r.get(0))?))
         })
         .await
+    }
+
+    /// When the last input there is happened; `None` where there is none.
+    ///
+    /// # Errors
+    /// The journal can't be read.
+    pub async fn last_moment(&self) -> Result<Option<Timestamp>, JournalError> {
+        self.read("read", |db| Ok(last_moment(db)?)).await
     }
 
     pub(crate) fn retention(&self) -> &Retention {

@@ -2,6 +2,7 @@
 
 mod apply;
 mod breaker;
+mod backtest;
 mod check;
 mod conformance;
 mod decide;
@@ -62,6 +63,7 @@ pub(crate) fn run(cli: &Cli) -> Result<Exit> {
             Command::Thaw(args) => freeze::thaw(args, cli).await,
             Command::Breaker(command) => breaker::run(command, cli).await,
             Command::Push(args) => push::run(args, cli).await,
+            Command::Backtest(args) => backtest::run(args, cli, printer).await,
             Command::Replay => journal::replay(cli, printer).await,
             Command::Journal(args) => journal::run(args, cli).await,
             Command::Lb { .. }

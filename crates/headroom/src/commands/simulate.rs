@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use headroom_core::names::WorkloadName;
 use headroom_core::units::Replicas;
+use headroom_sim::fault::Fault;
 use headroom_sim::load::Load;
 use headroom_sim::world::Model;
 use headroom_sim::{Loads, Observer, SimulateOptions, render_html, render_table};
@@ -19,15 +20,15 @@ use crate::output::Printer;
 pub(crate) fn run(args: &Simulate, printer: Printer) -> Result<Exit> {
     let loaded = super::check::load(&args.file)?;
     let fleet = Arc::new(loaded.fleet);
-    let options = options(args);
+    let load = load(args)?;
+    let options = options(args)?;
     let mut watcher = Watcher {
         bar: bar(),
         decisions: args.decisions.as_deref().map(DecisionsFile::create).transpose()?,
         workload: fleet.workloads().keys().next().cloned(),
         failed: None,
     };
-    let loads = Loads::from(Load::trace_file(&args.trace));
-    let outcome = headroom_sim::run(&fleet, &loads, &options, &mut watcher);
+    let outcome = headroom_sim::run(&fleet, &Loads::from(load), &options, &mut watcher);
     watcher.bar.finish_and_clear();
     let outcome = outcome?;
     if let Some(error) = watcher.failed {
@@ -41,11 +42,25 @@ pub(crate) fn run(args: &Simulate, printer: Printer) -> Result<Exit> {
             .with_context(|| format!("{} can't be written", report.display()))?;
         say!("report: {}", report.display());
     }
+    for note in &outcome.notes {
+        eprintln!("note: {note}");
+    }
     printer.print(&outcome, render_table)?;
     Ok(Exit::Success)
 }
 
-fn options(args: &Simulate) -> SimulateOptions {
+/// The load: a trace, or a formula.
+fn load(args: &Simulate) -> Result<Load> {
+    match (&args.trace, &args.load) {
+        (Some(trace), _) => Ok(Load::trace_file(trace)),
+        (None, Some(formula)) => Load::parse(formula).context("--load is no load"),
+        (None, None) => anyhow::bail!("a load is needed: --trace FILE or --load FORMULA"),
+    }
+}
+
+fn options(args: &Simulate) -> Result<SimulateOptions> {
+    let faults =
+        args.fault.iter().map(|text| Fault::parse(text).with_context(|| format!("{text} is no fault")));
     let default = Model::default();
     let model = Model {
         capacity: args.capacity.unwrap_or(default.capacity),
@@ -59,18 +74,19 @@ fn options(args: &Simulate) -> SimulateOptions {
         price: args.price.unwrap_or(default.price),
         ..default
     };
-    SimulateOptions {
+    Ok(SimulateOptions {
         step: args.step,
         tick: args.tick,
         seed: args.seed,
         model,
+        faults: faults.collect::<Result<_>>()?,
         length: args.length,
         peak_replicas: args.peak_replicas,
         unscored: args.unscored,
         initial: args.initial.map(Replicas),
         against: args.against.clone(),
         ..SimulateOptions::default()
-    }
+    })
 }
 
 fn bar() -> ProgressBar {

@@ -1,0 +1,125 @@
+//! What is made of the past: backtests, extracted decisions, scenarios, and simulations from the command line.
+
+use serde_json::Value;
+
+use crate::rig::{Rig, alone, eventually, load, policy, stderr, stdout};
+
+/// C5: a recorded run, asked "what would another policy have done", beside what was done; and one of its decisions as a
+/// test case that needs no journal.
+#[test]
+fn a_recorded_run_is_backtested_and_a_decision_taken_out() {
+    let mut rig = Rig::new(&policy(2, 6));
+    rig.start_until_ready(2);
+    load(&rig.address(), "calm 3s @40, surge 8s @180").join().unwrap();
+    eventually("it has grown", || (rig.count("wanted")? > 2).then_some(()));
+    rig.stop();
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(
+        folder.path().join("wide.yaml"),
+        policy(2, 20).replace("perReplica: 50", "perReplica: 10"),
+    )
+    .unwrap();
+    let data = rig.data();
+    let data = data.to_str().unwrap();
+    let unknown = alone(&["backtest", "-f", "wide.yaml", "--data", data], folder.path());
+    assert!(!unknown.status.success());
+    assert!(stderr(&unknown).contains("say it with --capacity"), "{}", stderr(&unknown));
+    let asked = ["backtest", "-f", "wide.yaml", "--data", data, "--capacity", "100", "--against", "optimum"];
+    let said = alone(&[&asked[..], &["--report", "out.html"]].concat(), folder.path());
+    assert!(said.status.success(), "{}", stderr(&said));
+    for expected in ["headroom", "recorded", "optimum", "signal `rps`", "as measured over the last"] {
+        assert!(stdout(&said).contains(expected), "{expected} is missing in {}", stdout(&said));
+    }
+    assert!(std::fs::read_to_string(folder.path().join("out.html")).unwrap().contains("recorded"));
+    let json = stdout(&alone(&[&asked[..], &["-o", "json"]].concat(), folder.path()));
+    let outcome: Value = serde_json::from_str(&json).unwrap();
+    let hours = |i: usize| outcome["contenders"][i]["score"]["replicaHours"].as_f64().unwrap();
+    assert_eq!(outcome["contenders"][1]["name"], "recorded");
+    assert!(hours(0) > hours(1), "a replica for ten requests costs more than one for fifty: {json}");
+    let seconds = outcome["contenders"][1]["score"]["seconds"].as_f64().unwrap();
+    let recorded = hours(1) * 3600.0 / seconds;
+    assert!((1.0..=6.5).contains(&recorded), "two to six replicas were seen, {recorded} on average");
+
+    let history = alone(&["journal", "extract", "--decision", "web-1", "--data", data], folder.path());
+    assert!(history.status.success(), "{}", stderr(&history));
+    std::fs::write(folder.path().join("web-1.json"), &history.stdout).unwrap();
+    let tested = alone(&["test", "web-1.json"], folder.path());
+    assert!(tested.status.success(), "{}{}", stdout(&tested), stderr(&tested));
+    let mut case: Value = serde_json::from_slice(&history.stdout).unwrap();
+    case["expected"]["to"] = 99.into();
+    std::fs::write(folder.path().join("web-1.json"), case.to_string()).unwrap();
+    let tested = alone(&["test", "web-1.json", "--junit", "out.xml"], folder.path());
+    assert_eq!(tested.status.code(), Some(2), "{}{}", stdout(&tested), stderr(&tested));
+    assert!(stdout(&tested).contains("FAIL  decision web-1"), "{}", stdout(&tested));
+    assert!(std::fs::read_to_string(folder.path().join("out.xml")).unwrap().contains("failures=\"1\""));
+}
+
+#[test]
+fn scenarios_end_with_an_exit_code() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("fleet.yaml"), policy(2, 20)).unwrap();
+    let scenario = |most: u32| {
+        format!(
+            "scenario: calm\npolicy: fleet.yaml\nlength: 10m\nload: {{ constant: 400 }}\nexpect: [{{ neverAbove: {most} }}]\n"
+        )
+    };
+    let file = folder.path().join("calm.yaml");
+    for (text, code) in [(scenario(20), 0), (scenario(3), 2), ("scenario: calm\n".to_owned(), 1)] {
+        std::fs::write(&file, &text).unwrap();
+        let tested = alone(&["test", "calm.yaml"], folder.path());
+        assert_eq!(tested.status.code(), Some(code), "{text}: {}{}", stdout(&tested), stderr(&tested));
+    }
+}
+
+#[test]
+fn a_load_and_its_faults_are_given_as_formulas() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("fleet.yaml"), policy(2, 20)).unwrap();
+    let wave = "{ sum: [{ wave: { low: 50, high: 400, period: 1h } }, { constant: 20 }] }";
+    let simulate = |more: &[&str]| alone(&[&["simulate", "-o", "json"], more].concat(), folder.path());
+    let calm = simulate(&["--load", wave, "--length", "1h"]);
+    assert!(calm.status.success(), "{}", stderr(&calm));
+    let fault = "{ what: { replicasDie: { count: 5 } }, at: 30m, for: 1s }";
+    let hit = simulate(&["--load", wave, "--length", "1h", "--fault", fault]);
+    assert!(hit.status.success(), "{}", stderr(&hit));
+    assert_ne!(stdout(&calm), stdout(&hit));
+    for (arguments, expected) in [
+        (vec!["--load", wave], "say how long"),
+        (vec!["--load", "{ wav: 3 }", "--length", "1h"], "--load is no load"),
+        (vec!["--load", wave, "--length", "1h", "--fault", "{ what: rain }"], "is no fault"),
+        (vec![], "--trace"),
+    ] {
+        let said = simulate(&arguments);
+        assert!(!said.status.success());
+        assert!(stderr(&said).contains(expected), "{arguments:?}: {}", stderr(&said));
+    }
+}
+
+/// Whatever is wrong with a trace is told with its place and what to do, before anything runs.
+#[test]
+fn bad_traces_are_refused_with_their_line() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("fleet.yaml"), policy(2, 20)).unwrap();
+    for (trace, expected) in [
+        (&b""[..], "is empty"),
+        (b"timestamp,value\n", "is empty"),
+        (b"timestamp,value\n0,1\n", "single row"),
+        (b"time,load\n0,1\n1,2\n", "must be `timestamp,value`"),
+        (b"timestamp,value\n0,1\n20,2\n10,3\n", "line 4"),
+        (b"timestamp,value\n0,1\n10,2\n10,3\n", "line 4"),
+        (b"timestamp,value\n0,1\n10,-2\n", "negative"),
+        (b"timestamp,value\n0,1\n10,NaN\n", "leave the row out"),
+        (b"timestamp,value\n0,1\n10,many\n", "no number"),
+        (b"timestamp,value\n0,1\nsoon,2\n", "no moment"),
+        (b"timestamp,value\n0,1\n10\n", "no comma"),
+        (b"timestamp,value\n0,1\n\xff\xfe,2\n", "not text"),
+        (&[0x7f; 4096], "no trace"),
+    ] {
+        std::fs::write(folder.path().join("t.csv"), trace).unwrap();
+        let said = alone(&["simulate", "--trace", "t.csv"], folder.path());
+        assert_eq!(said.status.code(), Some(1), "{trace:?}: {}", stdout(&said));
+        assert!(stderr(&said).contains(expected), "{trace:?} gives {}", stderr(&said));
+    }
+    let missing = alone(&["simulate", "--trace", "none.csv"], folder.path());
+    assert!(stderr(&missing).contains("none.csv can't be read"), "{}", stderr(&missing));
+}
