@@ -5,7 +5,11 @@ use std::sync::Arc;
 use headroom_core::fleet::{Fleet, FleetDocument};
 use headroom_core::names::WorkloadName;
 use headroom_core::units::{Replicas, Span};
+use headroom_sim::fault::Fault;
 use headroom_sim::load::{Load, Surge, TraceSource};
+use headroom_sim::people::Word;
+use headroom_sim::record::RecordedPoint;
+use headroom_sim::score::Score;
 use headroom_sim::{Contender, Loads, Observer, Outcome, SimulateOptions, render_html, render_table, run};
 
 fn fleet(replicas: &str, strategies: &str) -> Arc<Fleet> {
@@ -192,4 +196,87 @@ fn every_peer_keeps_the_same_world_and_the_page_shows_them() {
     }
     assert!(page.len() < 1_000_000, "{} bytes", page.len());
     assert_eq!(page.matches("<svg").count(), page.matches("</svg>").count());
+}
+
+/// Each fault, laid over the surge at one hour, shows as it would in life.
+#[test]
+fn every_fault_shows() {
+    type Shows = fn(&Score, &Outcome) -> bool;
+    let late: Shows = |score, _| score.reaction_seconds.is_some_and(|s| s >= 120.0);
+    let at_once: Shows = |score, _| score.reaction_seconds.is_some_and(|s| s <= 5.0);
+    let calm = simulate(&tracking(), surge(), &options());
+    let before = calm.headroom().score;
+    for (what, lasts, shows) in [
+        ("samplesLost", "5m", late),
+        ("samplesFail", "5m", late),
+        ("samplesNan", "5m", late),
+        ("samplesFrozen", "5m", late),
+        ("looksFail", "5m", late),
+        ("controllerDown", "5m", late),
+        ("{ samplesLate: { by: 20s } }", "10m", |score, _| {
+            score.reaction_seconds.is_some_and(|s| (20.0..60.0).contains(&s))
+        }),
+        ("actionsRefused", "5m", |_, outcome| outcome.notices.get("action-failed").is_some_and(|n| *n > 3)),
+        ("{ actionsSlow: { by: 8s } }", "10m", |score, _| score.enough_seconds.is_some_and(|s| s >= 43.0)),
+        ("actionsUnanswered", "3h", |score, outcome| at_once(score, outcome)),
+        ("{ actionsDoubled: { after: 5s } }", "3h", |score, outcome| at_once(score, outcome)),
+        ("{ clockAhead: { by: 1h } }", "30m", |score, outcome| at_once(score, outcome)),
+        ("{ clockBehind: { by: 1h } }", "30m", |score, outcome| at_once(score, outcome)),
+        ("{ replicasDie: { count: 3 } }", "1s", |score, _| score.lost + score.late > 0.0),
+        ("{ replicasFrail: { meanLife: 10m } }", "1h", |score, _| score.violating() > 0.02),
+    ] {
+        let fault = Fault::parse(&format!("{{ what: {what}, at: 59m, for: {lasts} }}")).unwrap();
+        let outcome = simulate(&tracking(), surge(), &SimulateOptions { faults: vec![fault], ..options() });
+        let score = outcome.headroom().score;
+        assert!(shows(&score, &outcome), "{what}: {score:#?} {:?}, without it {before:#?}", outcome.notices);
+        let same = ["Unanswered", "Doubled", "clock"].iter().any(|harmless| what.contains(harmless));
+        assert!(same || score != before, "{what} changes nothing");
+    }
+    assert!(at_once(&before, &calm));
+}
+
+/// A person's freeze holds the surge back until the thaw; an approval does what waits for it, and nothing else does.
+#[test]
+fn people_are_heard_while_a_run_goes_on() {
+    let say = |text: &str| -> Word { serde_saphyr::from_str(text).unwrap() };
+    let people = vec![
+        say("{ at: 59m, what: { freeze: { why: release } } }"),
+        // Nothing waits for an approval then.
+        say("{ at: 30m, what: approve }"),
+        say("{ at: 70m, what: thaw }"),
+    ];
+    let outcome = simulate(&tracking(), surge(), &SimulateOptions { people, ..options() });
+    let reaction = outcome.headroom().score.reaction_seconds.unwrap();
+    assert!((590.0..610.0).contains(&reaction), "frozen from before the surge to ten minutes in: {reaction}");
+    let stranger = vec![say("{ at: 1m, what: thaw, workload: db }")];
+    let error =
+        run(&tracking(), &Loads::from(surge()), &SimulateOptions { people: stranger, ..options() }, &mut ());
+    assert!(error.unwrap_err().to_string().contains("no workload called `db`"));
+}
+
+/// What was recorded is played back as it was, beside the policy.
+#[test]
+fn a_record_is_a_contender() {
+    let point = |seconds: f64, ready: u32, starting: u32| RecordedPoint {
+        seconds,
+        wanted: ready + starting,
+        ready,
+        starting,
+        draining: 0,
+    };
+    let points = vec![point(0.0, 4, 0), point(3610.0, 4, 16), point(3640.0, 20, 0)];
+    let recorded = std::collections::BTreeMap::from([("web".parse().unwrap(), points)]);
+    let options = SimulateOptions { recorded, against: vec![Contender::Optimum], ..options() };
+    let outcome = simulate(&tracking(), surge(), &options);
+    let record = &outcome.contenders[1];
+    assert_eq!((record.name.as_str(), record.score.changes), ("recorded", 1));
+    let hours = (3610.0 * 4.0 + 30.0 * 20.0 + (10_800.0 - 3640.0) * 20.0) / 3600.0;
+    assert!((record.score.replica_hours - hours).abs() < 0.02, "{} for {hours}", record.score.replica_hours);
+    let violating = record.score.violating_seconds;
+    assert!(
+        (30.0..90.0).contains(&violating),
+        "too few for half a minute and what had piled up: {violating}"
+    );
+    assert!(record.over_bound.unwrap() >= 1.0);
+    assert_eq!(outcome.charts[0].1.ready.len(), 2);
 }
