@@ -1,8 +1,8 @@
 //! The commands, one file each.
 
 mod apply;
-mod breaker;
 mod backtest;
+mod breaker;
 mod check;
 mod conformance;
 mod decide;
