@@ -202,11 +202,15 @@ fn every_peer_keeps_the_same_world_and_the_page_shows_them() {
 #[test]
 fn every_fault_shows() {
     type Shows = fn(&Score, &Outcome) -> bool;
-    let late: Shows = |score, _| score.reaction_seconds.is_some_and(|s| s >= 120.0);
-    let at_once: Shows = |score, _| score.reaction_seconds.is_some_and(|s| s <= 5.0);
+    fn late(score: &Score, _: &Outcome) -> bool {
+        score.reaction_seconds.is_some_and(|s| s >= 120.0)
+    }
+    fn at_once(score: &Score, _: &Outcome) -> bool {
+        score.reaction_seconds.is_some_and(|s| s <= 5.0)
+    }
     let calm = simulate(&tracking(), surge(), &options());
     let before = calm.headroom().score;
-    for (what, lasts, shows) in [
+    let faults: [(&str, &str, Shows); 15] = [
         ("samplesLost", "5m", late),
         ("samplesFail", "5m", late),
         ("samplesNan", "5m", late),
@@ -218,13 +222,14 @@ fn every_fault_shows() {
         }),
         ("actionsRefused", "5m", |_, outcome| outcome.notices.get("action-failed").is_some_and(|n| *n > 3)),
         ("{ actionsSlow: { by: 8s } }", "10m", |score, _| score.enough_seconds.is_some_and(|s| s >= 43.0)),
-        ("actionsUnanswered", "3h", |score, outcome| at_once(score, outcome)),
-        ("{ actionsDoubled: { after: 5s } }", "3h", |score, outcome| at_once(score, outcome)),
-        ("{ clockAhead: { by: 1h } }", "30m", |score, outcome| at_once(score, outcome)),
-        ("{ clockBehind: { by: 1h } }", "30m", |score, outcome| at_once(score, outcome)),
+        ("actionsUnanswered", "3h", at_once),
+        ("{ actionsDoubled: { after: 5s } }", "3h", at_once),
+        ("{ clockAhead: { by: 1h } }", "30m", at_once),
+        ("{ clockBehind: { by: 1h } }", "30m", at_once),
         ("{ replicasDie: { count: 3 } }", "1s", |score, _| score.lost + score.late > 0.0),
         ("{ replicasFrail: { meanLife: 10m } }", "1h", |score, _| score.violating() > 0.02),
-    ] {
+    ];
+    for (what, lasts, shows) in faults {
         let fault = Fault::parse(&format!("{{ what: {what}, at: 59m, for: {lasts} }}")).unwrap();
         let outcome = simulate(&tracking(), surge(), &SimulateOptions { faults: vec![fault], ..options() });
         let score = outcome.headroom().score;
