@@ -95,6 +95,18 @@ pub enum Reason {
     NextClassAdvised { seen: Seen },
     /// The worst of several ratios decides.
     UnderPressure { seen: Seen, pressure: Level },
+    /// The load foreseen, at this level, needs so many before `by`.
+    ForecastNeeds { peak: Seen, level: Level, by: Timestamp, per_replica: Level },
+    /// The forecast would want this, and the policy lets it only say so.
+    ForecastOnly { wanted: Replicas },
+    /// The forecast wants about what there is.
+    ForecastNear { wanted: Replicas },
+    /// There is no forecast yet, or it does not reach so far.
+    ForecastMissing { signal: SignalName },
+    /// Forecasts have not (yet) proved better than the naive ones: their mean losses, where known.
+    ForecastUnproved { signal: SignalName, loss: Option<Level>, naive: Option<Level> },
+    /// What one replica carries of the load is not known.
+    ForecastWithoutCapacity { signal: SignalName },
 
     // Combination.
     /// The highest want counts.
@@ -217,6 +229,12 @@ impl Reason {
         ("no-phase", "No phase of progressive growth holds; it abstains."),
         ("next-class-advised", "Writes can not be spread over replicas: a larger machine class is advised."),
         ("under-pressure", "The worst of several ratios decides."),
+        ("forecast-needs", "The load foreseen needs so many replicas by the time a start made now is ready."),
+        ("forecast-only", "The forecast only says what it would want; the strategy abstains."),
+        ("forecast-near", "The forecast wants about what there is; it abstains."),
+        ("forecast-missing", "There is no forecast yet, or it does not reach so far; the strategy abstains."),
+        ("forecast-unproved", "Forecasts have not proved better than naive ones; the strategy abstains."),
+        ("forecast-without-capacity", "What one replica carries is not known; the forecast abstains."),
         ("highest-want", "Of several wants the highest counts."),
         ("floor", "A floor lifts the want."),
         ("ceiling", "A ceiling lowers the want."),
@@ -296,6 +314,12 @@ impl Reason {
             Self::NoPhase { .. } => "no-phase",
             Self::NextClassAdvised { .. } => "next-class-advised",
             Self::UnderPressure { .. } => "under-pressure",
+            Self::ForecastNeeds { .. } => "forecast-needs",
+            Self::ForecastOnly { .. } => "forecast-only",
+            Self::ForecastNear { .. } => "forecast-near",
+            Self::ForecastMissing { .. } => "forecast-missing",
+            Self::ForecastUnproved { .. } => "forecast-unproved",
+            Self::ForecastWithoutCapacity { .. } => "forecast-without-capacity",
             Self::HighestWant { .. } => "highest-want",
             Self::Floor { .. } => "floor",
             Self::Ceiling { .. } => "ceiling",

@@ -421,6 +421,27 @@ fn english(reason: &Reason) -> String {
         Reason::UnderPressure { seen: s, pressure } => {
             format!("{} gives the highest pressure, {}", seen(s), amount(Unit::Ratio, *pressure))
         }
+        Reason::ForecastNeeds { peak, level, by, per_replica } => format!(
+            "up to {} is foreseen (at {}) until {}, at {} a replica",
+            seen(peak),
+            amount(Unit::Ratio, *level),
+            moment(*by),
+            amount(peak.unit, *per_replica)
+        ),
+        Reason::ForecastOnly { wanted } => format!("the forecast would want {wanted}, and is only to say so"),
+        Reason::ForecastNear { wanted } => format!("the forecast wants {wanted}, which is near enough"),
+        Reason::ForecastMissing { signal } => format!("{signal} is not foreseen yet"),
+        Reason::ForecastUnproved { signal, loss: Some(loss), naive: Some(naive) } => format!(
+            "forecasts of {signal} have not been better than naive ones (mean loss {} against {})",
+            amount(Unit::Count, *loss),
+            amount(Unit::Count, *naive)
+        ),
+        Reason::ForecastUnproved { signal, .. } => {
+            format!("too few forecasts of {signal} have come due to be trusted")
+        }
+        Reason::ForecastWithoutCapacity { signal } => {
+            format!("what a replica carries of {signal} is not known yet")
+        }
         Reason::FirstToSpeak { strategy } => format!("the first that has something to say is {strategy}"),
         Reason::AllAgree { strategy } => format!("all agree; the smallest change is that of {strategy}"),
         Reason::Fittest { strategy, score } => {
@@ -617,6 +638,23 @@ fn korean(reason: &Reason) -> String {
         Reason::UnderPressure { seen: s, pressure } => {
             format!("가장 높은 압력 {}: {}", amount(Unit::Ratio, *pressure), seen(s))
         }
+        Reason::ForecastNeeds { peak, level, by, per_replica } => format!(
+            "{}까지 최대 {} 예측({} 수준), 레플리카당 {}",
+            moment(*by),
+            seen(peak),
+            amount(Unit::Ratio, *level),
+            amount(peak.unit, *per_replica)
+        ),
+        Reason::ForecastOnly { wanted } => format!("예측은 {wanted}개를 원하지만 알리기만 함"),
+        Reason::ForecastNear { wanted } => format!("예측이 원하는 {wanted}개는 현재와 충분히 가까움"),
+        Reason::ForecastMissing { signal } => format!("{signal}의 예측이 아직 없음"),
+        Reason::ForecastUnproved { signal, loss: Some(loss), naive: Some(naive) } => format!(
+            "{signal} 예측이 단순 예측보다 낫지 않음(평균 손실 {} 대 {})",
+            amount(Unit::Count, *loss),
+            amount(Unit::Count, *naive)
+        ),
+        Reason::ForecastUnproved { signal, .. } => format!("{signal} 예측의 실적이 아직 부족함"),
+        Reason::ForecastWithoutCapacity { signal } => format!("레플리카당 {signal} 처리량을 아직 모름"),
         Reason::FirstToSpeak { strategy } => format!("우선순위상 첫 의견은 {strategy}"),
         Reason::AllAgree { strategy } => format!("모두 동의; 가장 작은 변경은 {strategy}"),
         Reason::Fittest { strategy, score } => {

@@ -17,6 +17,7 @@ mod fixed;
 pub mod hpa;
 pub mod pass_through;
 mod phases;
+pub mod predictive;
 mod pressure;
 pub mod queue;
 mod read_replicas;
@@ -41,6 +42,7 @@ pub use fixed::Fixed;
 pub use hpa::{Hpa, HpaMetric, HpaTarget};
 pub use pass_through::PassThrough;
 pub use phases::{Phase, Phases};
+pub use predictive::{ActBeyond, Predictive, PredictiveMode};
 pub use pressure::{Pressure, Ratio};
 pub use queue::{DrainWithin, Queue};
 pub use read_replicas::ReadReplicas;
@@ -103,6 +105,8 @@ pub enum Strategy {
     Pressure(Pressure),
     /// Twice as many above one limit, half as many below another (B9).
     Doubling(Doubling),
+    /// The forecast of a load, where it has proved itself (A8, A9).
+    Predictive(Predictive),
 }
 
 /// The kinds of strategy.
@@ -149,6 +153,8 @@ pub enum StrategyKind {
     Pressure,
     /// See [`Doubling`].
     Doubling,
+    /// See [`Predictive`].
+    Predictive,
 }
 
 impl StrategyKind {
@@ -176,6 +182,7 @@ impl StrategyKind {
             Self::ReadReplicas => "readReplicas",
             Self::Pressure => "pressure",
             Self::Doubling => "doubling",
+            Self::Predictive => "predictive",
         }
     }
 }
@@ -255,6 +262,7 @@ impl Strategy {
             Self::ReadReplicas(_) => StrategyKind::ReadReplicas,
             Self::Pressure(_) => StrategyKind::Pressure,
             Self::Doubling(_) => StrategyKind::Doubling,
+            Self::Predictive(_) => StrategyKind::Predictive,
         }
     }
 
@@ -286,6 +294,7 @@ impl Strategy {
             Self::ReadReplicas(s) => s,
             Self::Pressure(s) => s,
             Self::Doubling(s) => s,
+            Self::Predictive(s) => s,
         }
     }
 
