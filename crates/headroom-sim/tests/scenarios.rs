@@ -84,7 +84,9 @@ fn every_example_can_be_simulated() {
         let outcome = headroom_sim::run(&fleet(&path), &Loads::from(load.clone()), &options, &mut ())
             .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         assert_eq!(outcome.steps, 1440, "{}", path.display());
-        assert!(outcome.notices.is_empty(), "{}: {:?}", path.display(), outcome.notices);
+        // A breaker may open; a plan that its check rejects is a bug.
+        let rejected = outcome.notices.get("plan-rejected");
+        assert_eq!(rejected, None, "{}: {:?}", path.display(), outcome.notices);
         tried += 1;
     }
     assert!(tried >= 30, "only {tried} examples");

@@ -217,8 +217,8 @@ fn every_fault_shows() {
         ("samplesFrozen", "5m", late),
         ("looksFail", "5m", late),
         ("controllerDown", "5m", late),
-        ("{ samplesLate: { by: 20s } }", "10m", |score, _| {
-            score.reaction_seconds.is_some_and(|s| (20.0..60.0).contains(&s))
+        ("{ samplesLate: { by: 5s } }", "10m", |score, _| {
+            score.reaction_seconds.is_some_and(|s| (5.0..60.0).contains(&s))
         }),
         ("actionsRefused", "5m", |_, outcome| outcome.notices.get("action-failed").is_some_and(|n| *n > 3)),
         ("{ actionsSlow: { by: 8s } }", "10m", |score, _| score.enough_seconds.is_some_and(|s| s >= 43.0)),
