@@ -116,6 +116,7 @@ impl From<HandleError> for Problem {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "shutting-down", error.to_string())
             }
             HandleError::NoSuchWorkload(name) => Self::no_such_workload(WorkloadName::as_str(&name)),
+            HandleError::NotPending(_) => Self::new(StatusCode::CONFLICT, "nothing-waits", error.to_string()),
             HandleError::NotOpen => {
                 Self::new(StatusCode::CONFLICT, "breaker-not-open", HandleError::NotOpen.to_string())
             }

@@ -185,6 +185,25 @@ pub(crate) fn operations() -> Vec<Operation> {
             .nothing()
             .served_by(post(thaw)),
         read(
+            "/api/v1/decisions/{decision}/approve",
+            "approve",
+            "Lets a change be made that waits for a person; 409 where it does not wait any more. For ten minutes \
+             everything of that direction passes the approval that goes no further than what was asked for.",
+            BY,
+        )
+        .post(schema::<WhyRequest>)
+        .nothing()
+        .served_by(post(approve)),
+        read(
+            "/api/v1/decisions/{decision}/reject",
+            "reject",
+            "Refuses a change that waits for a person: it is not asked for again for an hour.",
+            BY,
+        )
+        .post(schema::<WhyRequest>)
+        .nothing()
+        .served_by(post(reject)),
+        read(
             "/api/v1/breaker/close",
             "closeBreaker",
             "Closes the breaker that stopped the fleet from changing too much at once; for one stretch everything \
@@ -673,6 +692,40 @@ async fn thaw(
 struct WhyRequest {
     /// Why; whoever looks back reads it.
     why: String,
+}
+
+async fn approve(
+    state: State<Arc<App>>,
+    id: Path<String>,
+    query: RawQuery,
+    body: Body<WhyRequest>,
+) -> Result<StatusCode, Problem> {
+    answer(state, id, query, body, true).await
+}
+
+async fn reject(
+    state: State<Arc<App>>,
+    id: Path<String>,
+    query: RawQuery,
+    body: Body<WhyRequest>,
+) -> Result<StatusCode, Problem> {
+    answer(state, id, query, body, false).await
+}
+
+async fn answer(
+    State(app): State<Arc<App>>,
+    Path(id): Path<String>,
+    RawQuery(query): RawQuery,
+    Body(request): Body<WhyRequest>,
+    approved: bool,
+) -> Result<StatusCode, Problem> {
+    let by = Params::read(query.as_deref(), BY)?.by()?;
+    plain_text("why", &request.why, 200)?;
+    let decision: DecisionId =
+        id.parse().map_err(|e| Problem::new(StatusCode::NOT_FOUND, "no-such-decision", format!("{e}")))?;
+    let workload = decision.workload.clone();
+    app.handle.say(&workload, Override::Answer { decision, approved, by, why: request.why }).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 async fn close_breaker(

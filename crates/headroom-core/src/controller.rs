@@ -21,7 +21,7 @@ use crate::decision::{By, Decision, DecisionId, Draft, Outcome, Recommendation, 
 use crate::fleet::{Fleet, FleetDocument, Workload};
 use crate::guard;
 use crate::inspect::{Finding, inspect, inspect_shared};
-use crate::memory::{AppliedPlan, Change, Failure, Freeze, LOOK_FRESH_FOR, Memory};
+use crate::memory::{Answer, AppliedPlan, Change, Failure, Freeze, LOOK_FRESH_FOR, Memory, Pending};
 use crate::names::{SignalName, WorkloadName};
 use crate::observation::TargetStatus;
 use crate::outlook::{FitAnswer, FitOrder};
@@ -157,6 +157,17 @@ pub enum Override {
     Thaw,
     /// Do what a plan said, once.
     Apply(AppliedPlan),
+    /// Answer a change that waits for a person.
+    Answer {
+        /// The decision that asked; the word is void where another waits meanwhile.
+        decision: DecisionId,
+        /// Whether it may be made.
+        approved: bool,
+        /// Who says so.
+        by: String,
+        /// Why.
+        why: String,
+    },
 }
 
 /// What a person may say about the fleet as a whole.
@@ -344,6 +355,9 @@ impl Controller {
                         Override::Freeze(freeze) => memory.freeze = Some(freeze),
                         Override::Thaw => memory.freeze = None,
                         Override::Apply(plan) => memory.applied = Some(plan),
+                        Override::Answer { decision, approved, by, why } => {
+                            answer(memory, at, &decision, approved, by, why);
+                        }
                     }
                 }
                 self.evaluate_one(&workload, at, &mut effects);
@@ -532,6 +546,45 @@ impl Controller {
     }
 }
 
+/// Takes in a person's word on the change that waits, if it is that one.
+fn answer(
+    memory: &mut Memory,
+    at: Timestamp,
+    decision: &DecisionId,
+    approved: bool,
+    by: String,
+    why: String,
+) {
+    let Some(pending) = memory.pending.take_if(|p| p.decision == *decision && at < p.until) else { return };
+    let until = at.plus(if approved { guard::APPROVED_FOR } else { guard::REJECTED_FOR });
+    memory.answer = Some(Answer { approved, from: pending.from, to: pending.to, by, why, until });
+}
+
+/// Enters a change that waits for a person, and tells them, unless the same waits already.
+fn wait_for_approval(memory: &mut Memory, decision: &Decision) -> Option<Notice> {
+    let wanted = match &decision.refusal {
+        Some(Refusal { wanted, why: Reason::NeedsApproval { .. }, .. }) => *wanted,
+        _ => return None,
+    };
+    let (at, from) = (decision.at, decision.from);
+    let waits = memory.pending(at).is_some_and(|pending| {
+        let further = if wanted > from { wanted > pending.to } else { wanted < pending.to };
+        pending.from == from && (wanted > from) == (pending.to > from) && !further
+    });
+    if waits {
+        return None;
+    }
+    let until = at.plus(guard::PENDING_FOR);
+    let id = decision.id.clone();
+    let message = format!(
+        "`{}` would go from {from} to {wanted} and waits for a person: `headroom approve {id}` or `headroom reject {id}`",
+        id.workload
+    );
+    let notice = Notice { at, workload: id.workload.clone(), code: "approval-needed".to_owned(), message };
+    memory.pending = Some(Pending { decision: id, from, to: wanted, at, until });
+    Some(notice)
+}
+
 /// People are told that the breaker is closed again.
 fn breaker_closed(at: Timestamp, opened: &Opened, why: &str) -> Effect {
     Effect::Notify(Notice {
@@ -607,6 +660,7 @@ fn evaluate(
     }
     memory.applied = None;
     effects.extend(keep_warm(name, memory, &decision).map(Effect::Warm));
+    effects.extend(wait_for_approval(memory, &decision).map(Effect::Notify));
     if decision.outcome == Outcome::Act {
         // An overtaken action never showed: what was seen is what it had seen.
         let saw = memory.in_flight.as_ref().map_or(decision.from, |overtaken| overtaken.saw);

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::action::ActionRecord;
 use crate::capacity::{Capacities, Capacity};
-use crate::decision::Decision;
+use crate::decision::{Decision, DecisionId};
 use crate::extremes::Extremes;
 use crate::fleet::{ForecastSettings, Workload};
 use crate::names::SignalName;
@@ -62,6 +62,12 @@ pub struct Memory {
     /// The count that was held before a restart, until the target is seen again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) believed: Option<Replicas>,
+    /// The change that waits for a person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) pending: Option<Pending>,
+    /// What a person said about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) answer: Option<Answer>,
     /// What it last said of the room it needs, where it shares something with others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) ask: Option<Ask>,
@@ -186,6 +192,51 @@ pub struct AppliedPlan {
     pub until: Timestamp,
 }
 
+/// A change that waits for a person's word.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Pending {
+    /// The decision that asked; `headroom approve` takes this.
+    pub decision: DecisionId,
+    /// The count there is.
+    pub from: Replicas,
+    /// The count that is wanted.
+    pub to: Replicas,
+    /// Since when it waits.
+    pub at: Timestamp,
+    /// After this moment it is asked for anew, if it is still wanted.
+    pub until: Timestamp,
+}
+
+/// A person's word on a change that waited.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Answer {
+    /// Whether it may be made.
+    pub approved: bool,
+    /// The count there was.
+    pub from: Replicas,
+    /// The count that was asked for.
+    pub to: Replicas,
+    /// Who said so.
+    pub by: String,
+    /// Why.
+    pub why: String,
+    /// Until when it holds.
+    pub until: Timestamp,
+}
+
+impl Answer {
+    /// Whether it speaks of a change from one count to another: an approval of changes that go no further than what was
+    /// asked for, a refusal of every change of that direction.
+    #[must_use]
+    pub fn covers(&self, from: Replicas, to: Replicas) -> bool {
+        let same_direction = (to > from) == (self.to > self.from);
+        let no_further = if self.to > self.from { to <= self.to } else { to >= self.to };
+        same_direction && (no_further || !self.approved)
+    }
+}
+
 impl Memory {
     /// An empty memory for a workload.
     #[must_use]
@@ -208,6 +259,8 @@ impl Memory {
             applied: None,
             believed: None,
             ask: None,
+            pending: None,
+            answer: None,
             strategies: Vec::new(),
             decisions: 0,
             last_recorded: None,
@@ -333,6 +386,18 @@ impl Memory {
     #[must_use]
     pub fn freeze(&self, at: Timestamp) -> Option<&Freeze> {
         self.freeze.as_ref().filter(|f| f.until.is_none_or(|until| at < until))
+    }
+
+    /// The change that waits for a person at `at`.
+    #[must_use]
+    pub fn pending(&self, at: Timestamp) -> Option<&Pending> {
+        self.pending.as_ref().filter(|pending| at < pending.until)
+    }
+
+    /// A person's word that holds at `at`.
+    #[must_use]
+    pub fn answer(&self, at: Timestamp) -> Option<&Answer> {
+        self.answer.as_ref().filter(|answer| at < answer.until)
     }
 
     /// The last decision, recorded or not.

@@ -169,6 +169,8 @@ pub enum Reason {
     Swings { turns: u32, within: Span, until: Timestamp },
     /// A change of this size waits for a person.
     NeedsApproval { limit: Replicas },
+    /// A person refused the change.
+    ApprovalRefused { by: String, why: String, until: Timestamp },
     /// While a signal can not be read the policy names a count.
     FallbackReplicas { signal: SignalName, replicas: Replicas },
     /// What several workloads draw from together is used up.
@@ -264,6 +266,7 @@ impl Reason {
         ("quiet-hours", "Quiet hours: no change of this direction."),
         ("swings", "The count swings up and down; shrinking waits."),
         ("needs-approval", "A change of this size waits for a person."),
+        ("approval-refused", "A person refused a change of this direction."),
         ("fallback-replicas", "While a signal can not be read the policy names a count."),
         ("limit-reached", "What several workloads draw from together is used up."),
         ("gives-way", "A workload of a higher priority needs what this one holds."),
@@ -349,6 +352,7 @@ impl Reason {
             Self::Quiet { .. } => "quiet-hours",
             Self::Swings { .. } => "swings",
             Self::NeedsApproval { .. } => "needs-approval",
+            Self::ApprovalRefused { .. } => "approval-refused",
             Self::FallbackReplicas { .. } => "fallback-replicas",
             Self::LimitReached { .. } => "limit-reached",
             Self::GivesWay { .. } => "gives-way",
@@ -399,6 +403,7 @@ impl Reason {
             | Self::StabilisingUp { until, .. }
             | Self::CoolingDown { until }
             | Self::BreakerOpen { until }
+            | Self::ApprovalRefused { until, .. }
             | Self::RateLimited { until, .. } => Some(*until),
             Self::Panicking { until, .. } => Some(*until),
             Self::Frozen { until, .. } | Self::Scheduled { until, .. } => *until,

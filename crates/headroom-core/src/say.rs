@@ -458,7 +458,10 @@ fn english(reason: &Reason) -> String {
             clock(*until)
         ),
         Reason::NeedsApproval { limit } => {
-            format!("a change by more than {limit} waits for a person to apply it")
+            format!("a change by more than {limit} waits for a person's approval")
+        }
+        Reason::ApprovalRefused { by, why, until } => {
+            format!("{by} refused it until {}: {why}", clock(*until))
         }
         Reason::FallbackReplicas { signal, replicas } => {
             format!("{signal} can't be read; the policy names {replicas} for that case")
@@ -669,6 +672,9 @@ fn korean(reason: &Reason) -> String {
             format!("{} 안에 방향이 {turns}번 바뀜; {}까지 축소하지 않음", length(*within), clock(*until))
         }
         Reason::NeedsApproval { limit } => format!("{limit}개 초과 변경은 사람의 승인 필요"),
+        Reason::ApprovalRefused { by, why, until } => {
+            format!("{by}이(가) {}까지 거절: {why}", clock(*until))
+        }
         Reason::FallbackReplicas { signal, replicas } => {
             format!("{signal} 확인 불가; 정책상 이때는 {replicas}개")
         }

@@ -331,6 +331,8 @@ impl Driver {
             Message::Say { workload, word, answer } => {
                 if self.controller.fleet().workload(&workload).is_none() {
                     let _ = answer.send(Err(HandleError::NoSuchWorkload(workload)));
+                } else if let Some(id) = self.waits_no_more(&word, at) {
+                    let _ = answer.send(Err(HandleError::NotPending(id)));
                 } else {
                     round.changed.push(workload.clone());
                     self.input(Input::Overridden { at, workload, word }, round);
@@ -359,6 +361,13 @@ impl Driver {
             Message::Stop => return true,
         }
         false
+    }
+
+    /// The decision a person answers, where it does not wait.
+    fn waits_no_more(&self, word: &Override, at: Timestamp) -> Option<DecisionId> {
+        let Override::Answer { decision, .. } = word else { return None };
+        let pending = self.controller.memory(&decision.workload).and_then(|memory| memory.pending(at));
+        pending.is_none_or(|pending| pending.decision != *decision).then(|| decision.clone())
     }
 
     fn input(&mut self, input: Input, round: &mut Round) {
@@ -709,6 +718,7 @@ impl Driver {
             status: memory.status().map(|(_, status)| status.clone()),
             signals: memory.latest().map(|d| d.signals.clone()).unwrap_or_default(),
             freeze: memory.freeze(at).cloned(),
+            pending: memory.pending(at).cloned(),
             shares: self.controller.parts(name, at),
             latest: memory.latest().cloned(),
             start_up: StartUpView {

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use headroom_core::action::ActionRecord;
 use headroom_core::capacity::Capacity;
 use headroom_core::controller::{Measured, Notice, Order, Override};
-use headroom_core::decision::{Decision, SeenSignal};
+use headroom_core::decision::{Decision, DecisionId, SeenSignal};
 use headroom_core::fleet::{Fleet, ReplicaRange};
-use headroom_core::memory::Freeze;
+use headroom_core::memory::{Freeze, Pending};
 use headroom_core::names::{FleetName, WorkloadName};
 use headroom_core::observation::{PoolStatus, TargetStatus};
 use headroom_core::start_up::Times;
@@ -88,6 +88,9 @@ pub struct WorkloadView {
     pub signals: Vec<SeenSignal>,
     /// The freeze in force.
     pub freeze: Option<Freeze>,
+    /// The change that waits for a person's word.
+    #[serde(default)]
+    pub pending: Option<Pending>,
     /// What it shares with others, and how much of it each of its replicas may take now.
     #[serde(default)]
     pub shares: Vec<Part>,
@@ -149,6 +152,9 @@ pub enum HandleError {
     /// There is no such workload.
     #[error("no workload called `{0}` in this fleet")]
     NoSuchWorkload(WorkloadName),
+    /// No such change waits.
+    #[error("nothing called `{0}` waits for approval; `headroom status` shows what does")]
+    NotPending(DecisionId),
     /// The breaker is not open.
     #[error("the breaker is closed: nothing is held back by it")]
     NotOpen,

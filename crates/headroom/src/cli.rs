@@ -89,6 +89,10 @@ pub(crate) enum Command {
     Freeze(Freeze),
     /// Let a frozen workload go on
     Thaw(OfWorkload),
+    /// Let a change be made that waits for a person
+    Approve(AnswerTo),
+    /// Refuse a change that waits for a person
+    Reject(AnswerTo),
     /// See to the breaker, which stops the fleet from changing too much at once
     #[command(subcommand)]
     Breaker(BreakerCommand),
@@ -239,6 +243,16 @@ pub(crate) struct Freeze {
     #[arg(long = "for", value_name = "TIME")]
     pub lasts: Option<Span>,
     /// Why, for those who ask why nothing scales.
+    #[arg(long, default_value = "no reason given")]
+    pub why: String,
+}
+
+/// Arguments of `approve` and `reject`.
+#[derive(Debug, Args)]
+pub(crate) struct AnswerTo {
+    /// The decision that waits, such as web-17; `headroom status` shows it.
+    pub decision: headroom_core::decision::DecisionId,
+    /// Why, for those who look back.
     #[arg(long, default_value = "no reason given")]
     pub why: String,
 }

@@ -24,7 +24,7 @@ mod step;
 pub mod urgency;
 pub mod velocity;
 
-pub use approval::Approval;
+pub use approval::{APPROVED_FOR, Approval, PENDING_FOR, REJECTED_FOR};
 pub use bounds::raised_maximum;
 pub use dynamic_cooldown::DynamicCooldown;
 pub use flapping::{Flapping, turns};

@@ -168,6 +168,7 @@ impl Oracle {
                 if let Some(book) = self.books.get_mut(workload) {
                     match word {
                         Override::Freeze(freeze) => book.freeze = Some(freeze.clone()),
+                        Override::Answer { .. } => {}
                         Override::Thaw => book.freeze = None,
                         Override::Apply(_) => {}
                     }

@@ -2,6 +2,7 @@
 
 mod apply;
 mod backtest;
+mod approve;
 mod breaker;
 mod check;
 mod conformance;
@@ -61,6 +62,8 @@ pub(crate) fn run(cli: &Cli) -> Result<Exit> {
             Command::Doctor => doctor::run(cli, printer).await,
             Command::Freeze(args) => freeze::freeze(args, cli).await,
             Command::Thaw(args) => freeze::thaw(args, cli).await,
+            Command::Approve(args) => approve::run(args, true, cli).await,
+            Command::Reject(args) => approve::run(args, false, cli).await,
             Command::Breaker(command) => breaker::run(command, cli).await,
             Command::Push(args) => push::run(args, cli).await,
             Command::Backtest(args) => backtest::run(args, cli, printer).await,

@@ -22,6 +22,12 @@ fn text(overview: &Overview, printer: Printer) -> String {
     let rows: Vec<_> = overview.workloads.iter().map(|w| row(w, printer)).collect();
     out.push_str(&table(&["WORKLOAD", "READY", "WANTED", "RANGE", "SIGNALS", "NOW"], &rows));
     for view in &overview.workloads {
+        if let Some(pending) = &view.pending {
+            out.push_str(&format!(
+                "\n{}: {} → {} waits for a person: headroom approve {} (or reject)",
+                view.name, pending.from, pending.to, pending.decision
+            ));
+        }
         for part in &view.shares {
             out.push_str(&format!(
                 "\n{}: {} {} of {} in use; each replica may take up to {}",
