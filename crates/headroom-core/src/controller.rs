@@ -560,29 +560,31 @@ fn answer(
     memory.answer = Some(Answer { approved, from: pending.from, to: pending.to, by, why, until });
 }
 
-/// Enters a change that waits for a person, and tells them, unless the same waits already.
-fn wait_for_approval(memory: &mut Memory, decision: &Decision) -> Option<Notice> {
+/// The count that has to wait for a person, where it does not wait already.
+fn asks_for_approval(memory: &Memory, decision: &Decision) -> Option<Replicas> {
     let wanted = match &decision.refusal {
         Some(Refusal { wanted, why: Reason::NeedsApproval { .. }, .. }) => *wanted,
         _ => return None,
     };
-    let (at, from) = (decision.at, decision.from);
-    let waits = memory.pending(at).is_some_and(|pending| {
+    let from = decision.from;
+    let waits = memory.pending(decision.at).is_some_and(|pending| {
         let further = if wanted > from { wanted > pending.to } else { wanted < pending.to };
         pending.from == from && (wanted > from) == (pending.to > from) && !further
     });
-    if waits {
-        return None;
-    }
+    (!waits).then_some(wanted)
+}
+
+/// Enters a change that waits for a person under the name of its decision, and says so.
+fn wait_for_approval(memory: &mut Memory, decision: &Decision, wanted: Replicas) -> Notice {
+    let (at, from, id) = (decision.at, decision.from, decision.id.clone());
     let until = at.plus(guard::PENDING_FOR);
-    let id = decision.id.clone();
     let message = format!(
         "`{}` would go from {from} to {wanted} and waits for a person: `headroom approve {id}` or `headroom reject {id}`",
         id.workload
     );
     let notice = Notice { at, workload: id.workload.clone(), code: "approval-needed".to_owned(), message };
     memory.pending = Some(Pending { decision: id, from, to: wanted, at, until });
-    Some(notice)
+    notice
 }
 
 /// People are told that the breaker is closed again.
@@ -647,11 +649,14 @@ fn evaluate(
     {
         effects.push(breaker_opened(opened));
     }
-    let tells_news = memory.last_recorded.as_ref().is_none_or(|last| {
-        decision.outcome == Outcome::Act
-            || at.since(last.at).max(last.at.since(at)) >= RECORD_EVERY
-            || !decision.same_story(last)
-    });
+    // What waits has a name of its own: its decision is recorded, even where it tells the same story.
+    let asks = asks_for_approval(memory, &decision);
+    let tells_news = asks.is_some()
+        || memory.last_recorded.as_ref().is_none_or(|last| {
+            decision.outcome == Outcome::Act
+                || at.since(last.at).max(last.at.since(at)) >= RECORD_EVERY
+                || !decision.same_story(last)
+        });
     if tells_news {
         memory.decisions += 1;
         decision.id.number = memory.decisions;
@@ -660,7 +665,9 @@ fn evaluate(
     }
     memory.applied = None;
     effects.extend(keep_warm(name, memory, &decision).map(Effect::Warm));
-    effects.extend(wait_for_approval(memory, &decision).map(Effect::Notify));
+    if let Some(wanted) = asks {
+        effects.push(Effect::Notify(wait_for_approval(memory, &decision, wanted)));
+    }
     if decision.outcome == Outcome::Act {
         // An overtaken action never showed: what was seen is what it had seen.
         let saw = memory.in_flight.as_ref().map_or(decision.from, |overtaken| overtaken.saw);
