@@ -382,7 +382,7 @@ impl Controller {
                 // What was sent may or may not have been done; sizes come from the next look.
                 for (name, memory) in &mut self.memories {
                     memory.believed = memory.held();
-                    memory.in_flight = None;
+                    memory.unsettled = memory.in_flight.take().or(memory.unsettled.take());
                     memory.status = None;
                     memory.signals.iter_mut().filter_map(|s| s.outlook.as_mut()).for_each(|o| o.restarted());
                     // The pause after advice is of the run that only said it; this one may do it.
@@ -457,6 +457,10 @@ impl Controller {
                 }
                 memory.look_error = None;
                 memory.believed = None;
+                // What was under way when the controller died has happened, if this shows it: pauses count from it.
+                if let Some(action) = memory.unsettled.take().filter(|action| action.to == status.wanted) {
+                    memory.changed(Change { at: action.at, from: action.saw, to: action.to });
+                }
                 // A count is a level whatever it is.
                 let ready = Level::new(status.ready.as_f64()).map_err(|_| Absence::NotANumber);
                 memory.status = Some((at, status));

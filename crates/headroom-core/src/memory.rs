@@ -47,6 +47,9 @@ pub struct Memory {
     pub(crate) lowest: Extremes,
     pub(crate) changes: VecDeque<Change>,
     pub(crate) in_flight: Option<ActionRecord>,
+    /// What was under way when the controller died, until a look shows whether it was done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) unsettled: Option<ActionRecord>,
     pub(crate) failure: Option<Failure>,
     pub(crate) start_ups: StartUps,
     #[serde(default, skip_serializing_if = "Drains::is_empty")]
@@ -249,6 +252,7 @@ impl Memory {
             lowest: Extremes::lowest(Span::ZERO),
             changes: VecDeque::new(),
             in_flight: None,
+            unsettled: None,
             failure: None,
             start_ups: StartUps::default(),
             drains: Drains::default(),

@@ -94,6 +94,22 @@ fn the_demo_prints_its_figures_as_one_json_object() {
     assert!(figures["replicas"]["max"].as_u64() > figures["replicas"]["min"].as_u64(), "{figures}");
 }
 
+/// `headroom export schema | head`: whoever reads has what it wanted, and that is no failure of ours.
+#[test]
+fn a_closed_pipe_ends_no_command_with_a_panic() {
+    for arguments in [["export", "schema"], ["export", "grafana"], ["completions", "bash"]] {
+        let mut child = std::process::Command::new(crate::rig::headroom())
+            .args(arguments)
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success() && output.stderr.is_empty(), "{arguments:?}: {}", stderr(&output));
+    }
+}
+
 #[test]
 fn completions_and_man_pages_are_made() {
     let folder = tempfile::tempdir().unwrap();
