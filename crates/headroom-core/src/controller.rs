@@ -27,7 +27,7 @@ use crate::observation::TargetStatus;
 use crate::outlook::{FitAnswer, FitOrder};
 use crate::reading::{Absence, Reading, Sample};
 use crate::reason::Reason;
-use crate::strategy::StrategyMemory;
+use crate::strategy::{StrategyMemory, Watch};
 use crate::together::{Ask, BreakerMemory, Opened, Part, Together};
 use crate::units::{Level, Replicas, Span, Timestamp};
 use crate::warm::{self, WarmOrder};
@@ -631,6 +631,7 @@ fn evaluate(
         memory.in_flight = None;
         effects.push(Effect::Look(name.clone()));
     }
+    watch(workload, memory, at);
     // The buffers of the last decision are used again: a quiet tick allocates little.
     let buffers = memory.latest.take();
     let Decided { mut decision, recommended, ask } =
@@ -819,6 +820,21 @@ pub fn decide(
         Outcome::Keep
     };
     Decided { decision, recommended: Some(recommended), ask }
+}
+
+/// Lets the strategies that follow what is measured take it in.
+fn watch(workload: &Workload, memory: &mut Memory, at: Timestamp) {
+    for (index, strategy) in workload.strategies.iter().enumerate() {
+        if !strategy.watches() {
+            continue;
+        }
+        let mut all = std::mem::take(&mut memory.strategies);
+        all.resize(workload.strategies.len(), StrategyMemory::Nothing);
+        if let Some(own) = all.get_mut(index) {
+            strategy.watch(&Watch { at, workload, memory, strategy: index }, own);
+        }
+        memory.strategies = all;
+    }
 }
 
 /// Lets what one replica carries be learned from the moment that was just decided on.

@@ -311,7 +311,7 @@ impl Memory {
         let strategies: Vec<_> = workload.strategies.iter().enumerate().map(keep).collect();
         self.strategies = if strategies.iter().any(remembers) { strategies } else { Vec::new() };
         self.capacities.fit(workload);
-        self.highest.resize(workload.behavior.down_window());
+        self.highest.resize(workload.down_window());
         self.lowest.resize(workload.behavior.up_window());
     }
 

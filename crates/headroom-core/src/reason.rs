@@ -23,6 +23,32 @@ pub struct Seen {
     pub value: Level,
 }
 
+/// What an objective weighed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Weighed {
+    /// The load now.
+    pub demand: Seen,
+    /// The middle of what is expected when a start made now is ready, in the unit of the load.
+    pub expected: Level,
+    /// How far ahead that is.
+    pub ahead: Span,
+    /// The cheapest number of replicas then.
+    pub needs: Replicas,
+    /// The probability that they are enough then.
+    pub sure: Level,
+    /// What one replica is taken to carry.
+    pub per_replica: Level,
+    /// The share of steps in the last day that missed the objective.
+    pub missed: Level,
+    /// The share that may.
+    pub allowed: Level,
+    /// What a second of violation is taken to cost, in replica-seconds.
+    pub price: Level,
+    /// Whether a jump that noise can't explain is under way.
+    pub surge: bool,
+}
+
 /// Why a strategy wants a number, or why a guard moved or refused one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
@@ -107,6 +133,18 @@ pub enum Reason {
     ForecastUnproved { signal: SignalName, loss: Option<Level>, naive: Option<Level> },
     /// What one replica carries of the load is not known.
     ForecastWithoutCapacity { signal: SignalName },
+    /// So many are the cheapest when a start made now is ready.
+    ObjectiveNeeds { weighed: Box<Weighed> },
+    /// Fewer are needed, but keeping them has not yet cost what a change of mind is worth.
+    ObjectiveKeeps { weighed: Box<Weighed>, idle: Span, worth: Span },
+    /// Fewer are needed, and have been for long enough.
+    ObjectiveSpares { weighed: Box<Weighed>, idle: Span },
+    /// A limit of the objective is not kept while the replicas are loaded.
+    ObjectiveMissed { seen: Seen, limit: Level },
+    /// What waits is to be worked off in time, beside what arrives.
+    WorksOff { backlog: Seen, within: Span, per_replica: Level },
+    /// Neither the policy nor experience says what one replica carries.
+    CapacityUnknown { signal: SignalName },
 
     // Combination.
     /// The highest want counts.
@@ -237,6 +275,15 @@ impl Reason {
         ("forecast-missing", "There is no forecast yet, or it does not reach so far; the strategy abstains."),
         ("forecast-unproved", "Forecasts have not proved better than naive ones; the strategy abstains."),
         ("forecast-without-capacity", "What one replica carries is not known; the forecast abstains."),
+        ("objective-needs", "So many replicas are the cheapest when a start made now is ready."),
+        (
+            "objective-keeps",
+            "Fewer are needed; keeping them has not yet cost what a change of mind is worth.",
+        ),
+        ("objective-spares", "Fewer are needed, and keeping them has cost what a change of mind is worth."),
+        ("objective-missed", "A limit of the objective is not kept while the replicas are loaded."),
+        ("works-off", "What waits is to be worked off in time, beside what arrives."),
+        ("capacity-unknown", "Neither the policy nor experience says what one replica carries; it abstains."),
         ("highest-want", "Of several wants the highest counts."),
         ("floor", "A floor lifts the want."),
         ("ceiling", "A ceiling lowers the want."),
@@ -323,6 +370,12 @@ impl Reason {
             Self::ForecastMissing { .. } => "forecast-missing",
             Self::ForecastUnproved { .. } => "forecast-unproved",
             Self::ForecastWithoutCapacity { .. } => "forecast-without-capacity",
+            Self::ObjectiveNeeds { .. } => "objective-needs",
+            Self::ObjectiveKeeps { .. } => "objective-keeps",
+            Self::ObjectiveSpares { .. } => "objective-spares",
+            Self::ObjectiveMissed { .. } => "objective-missed",
+            Self::WorksOff { .. } => "works-off",
+            Self::CapacityUnknown { .. } => "capacity-unknown",
             Self::HighestWant { .. } => "highest-want",
             Self::Floor { .. } => "floor",
             Self::Ceiling { .. } => "ceiling",

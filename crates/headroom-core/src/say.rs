@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::decision::{Advice, By, Decision, Outcome};
 use crate::reading::Absence;
-use crate::reason::{Reason, Seen};
+use crate::reason::{Reason, Seen, Weighed};
 use crate::units::{Level, Replicas, Span, Timestamp, Unit};
 
 /// The language of a sentence.
@@ -199,6 +199,48 @@ pub fn by(by: By, language: Language) -> &'static str {
         (By::Inspect, Language::English) => "plan check",
         (By::Inspect, Language::Korean) => "계획 검사",
     }
+}
+
+/// What an objective weighed, with the numbers used.
+fn weighed_english(w: &Weighed) -> String {
+    let unit = w.demand.unit;
+    format!(
+        "{}{}; {} expected in {}: {} replicas of {} are enough with {}, at {} replica-seconds for a second missed; {} of the \
+         last day missed, {} allowed",
+        if w.surge { "surge: " } else { "" },
+        seen(&w.demand),
+        amount(unit, w.expected),
+        length(w.ahead),
+        w.needs,
+        amount(unit, w.per_replica),
+        fine(w.sure),
+        amount(Unit::Count, w.price),
+        fine(w.missed),
+        fine(w.allowed)
+    )
+}
+
+/// The same in Korean.
+fn weighed_korean(w: &Weighed) -> String {
+    let unit = w.demand.unit;
+    format!(
+        "{}{}; {} 뒤 예상 {}: 레플리카 {}개(개당 {})면 {} 확률로 충분, 위반 1초의 값 {} 레플리카초; 최근 하루 위반 {}, 허용 {}",
+        if w.surge { "급증: " } else { "" },
+        seen(&w.demand),
+        length(w.ahead),
+        amount(unit, w.expected),
+        w.needs,
+        amount(unit, w.per_replica),
+        fine(w.sure),
+        amount(Unit::Count, w.price),
+        fine(w.missed),
+        fine(w.allowed)
+    )
+}
+
+/// A share with two places of a percent: 99.93 % is not 100 %.
+fn fine(share: Level) -> String {
+    format!("{:.2} %", share.get() * 100.0)
 }
 
 fn amount(unit: Unit, level: Level) -> String {
@@ -442,6 +484,30 @@ fn english(reason: &Reason) -> String {
         Reason::ForecastWithoutCapacity { signal } => {
             format!("what a replica carries of {signal} is not known yet")
         }
+        Reason::ObjectiveNeeds { weighed } => weighed_english(weighed),
+        Reason::ObjectiveKeeps { weighed, idle, worth } => format!(
+            "{}; kept for now: idle replicas have cost {} of replica time, a change of mind is worth {}",
+            weighed_english(weighed),
+            length(*idle),
+            length(*worth)
+        ),
+        Reason::ObjectiveSpares { weighed, idle } => format!(
+            "{}; idle replicas have cost {} of replica time, more than a change of mind is worth",
+            weighed_english(weighed),
+            length(*idle)
+        ),
+        Reason::ObjectiveMissed { seen: s, limit } => {
+            format!("{} misses the objective of {} under load", seen(s), amount(s.unit, *limit))
+        }
+        Reason::WorksOff { backlog, within, per_replica } => format!(
+            "{} to be worked off within {} beside what arrives, {} a replica",
+            seen(backlog),
+            length(*within),
+            amount(Unit::PerSecond, *per_replica)
+        ),
+        Reason::CapacityUnknown { signal } => {
+            format!("nothing says yet how much of {signal} one replica carries; a hint in the policy would")
+        }
         Reason::FirstToSpeak { strategy } => format!("the first that has something to say is {strategy}"),
         Reason::AllAgree { strategy } => format!("all agree; the smallest change is that of {strategy}"),
         Reason::Fittest { strategy, score } => {
@@ -658,6 +724,30 @@ fn korean(reason: &Reason) -> String {
         ),
         Reason::ForecastUnproved { signal, .. } => format!("{signal} 예측의 실적이 아직 부족함"),
         Reason::ForecastWithoutCapacity { signal } => format!("레플리카당 {signal} 처리량을 아직 모름"),
+        Reason::ObjectiveNeeds { weighed } => weighed_korean(weighed),
+        Reason::ObjectiveKeeps { weighed, idle, worth } => format!(
+            "{}; 아직 유지: 유휴 비용 {}(레플리카 시간), 변경의 값 {}",
+            weighed_korean(weighed),
+            length(*idle),
+            length(*worth)
+        ),
+        Reason::ObjectiveSpares { weighed, idle } => format!(
+            "{}; 유휴 비용 {}(레플리카 시간)이 변경의 값을 넘음",
+            weighed_korean(weighed),
+            length(*idle)
+        ),
+        Reason::ObjectiveMissed { seen: s, limit } => {
+            format!("부하 중 {}, 목표 {}을(를) 놓침", seen(s), amount(s.unit, *limit))
+        }
+        Reason::WorksOff { backlog, within, per_replica } => format!(
+            "{}을(를) 유입과 함께 {} 안에 처리, 레플리카당 {}",
+            seen(backlog),
+            length(*within),
+            amount(Unit::PerSecond, *per_replica)
+        ),
+        Reason::CapacityUnknown { signal } => {
+            format!("레플리카 하나가 감당하는 {signal} 양을 아직 알 수 없음")
+        }
         Reason::FirstToSpeak { strategy } => format!("우선순위상 첫 의견은 {strategy}"),
         Reason::AllAgree { strategy } => format!("모두 동의; 가장 작은 변경은 {strategy}"),
         Reason::Fittest { strategy, score } => {

@@ -6,7 +6,7 @@
 //!
 //! 1. **Mean.** The logarithm of (demand `lead` ahead / level now) is a linear function of how the load
 //!    moves on scales from one sample to half an hour, and of how it grew at this phase of the hour, the
-//!    day and the week before. The weights are least squares over the past, exponentially forgotten.
+//!    day and the week before, and how it stands to a few single samples back. The weights are least squares over the past, exponentially forgotten.
 //! 2. **Spread.** The variance of the error is a positive mixture of recent errors, long-run errors and the
 //!    agitation of the last minute; the mixture follows the likelihood by small steps.
 //! 3. **Shape.** Errors over their spread are counted in a forgetting histogram: the quantiles are those
@@ -30,7 +30,17 @@ pub const MAX_LEAD_STEPS: u32 = 600;
 pub const MAX_SPAN_STEPS: u32 = 120;
 
 /// Features of the mean.
-const P: usize = 11;
+const P: usize = 15;
+/// Which of them say how load grew at this phase of earlier cycles.
+const ANNOUNCED: std::ops::Range<usize> = 8..11;
+/// How many samples back the load of today is compared with that of then: what smoothed levels blur, a slope that
+/// began a moment ago, shows here. The last must be below [`KEPT`].
+const LAGS: [usize; 4] = [1, 3, 6, 12];
+/// Samples kept for that.
+const KEPT: usize = 13;
+/// The share of the long-run level below which a load is as good as nothing. In logarithms the way from 1 to 10 is
+/// as far as from 100 to 1000, though no fleet notices the first.
+const HARDLY_ANYTHING: f64 = 0.3;
 /// Components of the spread.
 const V: usize = 4;
 /// Time constants of the levels, seconds: from what a few samples say to half an hour.
@@ -258,6 +268,12 @@ pub struct OnlineForecaster {
     noise: f64,
     surge: Option<Surge>,
     recent: VecDeque<Option<f64>>,
+    /// The newest samples, newest first.
+    newest: VecDeque<f64>,
+    /// A load that is as good as nothing, as the user says.
+    nothing: f64,
+    /// Whether the mean is forecast; if not, load is expected to stay as it is.
+    foresees: bool,
     profiles: Vec<Profile>,
     leads: Vec<Lead>,
 }
@@ -379,11 +395,14 @@ impl OnlineForecaster {
             noise: 0.01,
             surge: None,
             recent: VecDeque::new(),
-            // The hour and the day on a fine grid; the week on minutes, to keep the state small.
+            newest: VecDeque::new(),
+            nothing: 0.0,
+            foresees: true,
+            // The hour on a fine grid, the day on minutes, the week on five minutes, to keep the state small.
             profiles: vec![
                 Profile::new(3600.0, bin, 0.4),
-                Profile::new(86_400.0, bin, 0.5),
-                Profile::new(604_800.0, 60.0, 0.6),
+                Profile::new(86_400.0, 60.0, 0.5),
+                Profile::new(604_800.0, 300.0, 0.6),
             ],
             leads: leads_s.iter().map(|l| Lead::new(*l, step_s)).collect(),
         })
@@ -398,9 +417,42 @@ impl OnlineForecaster {
         self.measured
     }
 
-    /// The load that counts as nothing: a thousandth of the usual. Keeps logarithms finite.
+    /// Says below which load nothing matters to the user: what the smallest fleet carries anyhow.
+    pub fn ignore_below(&mut self, load: f64) {
+        if load.is_finite() && load >= 0.0 {
+            self.nothing = load;
+        }
+    }
+
+    /// Expects load to stay as it is, with the noise it has: for comparison, and for whoever trusts no forecast.
+    #[must_use]
+    pub fn without_foresight(mut self) -> Self {
+        self.foresees = false;
+        self
+    }
+
+    /// Serves another lead instead of the one at `index`: what a start takes has changed. What was learned stays as
+    /// a beginning.
+    ///
+    /// # Errors
+    /// [`OnlineError::Lead`] where the lead is out of range.
+    pub fn move_lead(&mut self, index: usize, lead_s: u32) -> Result<(), OnlineError> {
+        let step_s = self.step_s;
+        if lead_s < step_s || lead_s.div_ceil(step_s) > MAX_LEAD_STEPS {
+            return Err(OnlineError::Lead { lead_s, step_s });
+        }
+        if let Some(lead) = self.leads.get_mut(index) {
+            lead.lead_s = lead_s;
+            lead.steps = lead_s.div_ceil(step_s);
+            // What was said for the old lead must not be judged at the new one.
+            lead.open.clear();
+        }
+        Ok(())
+    }
+
+    /// The load that counts as nothing. Keeps logarithms finite, and small loads from looking wild.
     fn floor(&self) -> f64 {
-        1e-3 * self.levels[3] + 1e-9
+        self.nothing.max(1e-3 * self.levels[3] + 1e-9) + HARDLY_ANYTHING * self.levels[4]
     }
 
     fn now_s(&self) -> f64 {
@@ -441,7 +493,7 @@ impl OnlineForecaster {
                 parts,
                 mood: if self.surge.is_some() {
                     Mood::Surging
-                } else if phi[8..].iter().any(|g| *g > EXPECTED) {
+                } else if phi[ANNOUNCED].iter().any(|g| *g > EXPECTED) {
                     Mood::Expecting
                 } else {
                     Mood::Calm
@@ -487,6 +539,8 @@ impl OnlineForecaster {
             let rate = (1.0 - libm::exp(-step / scale)).max(1.0 / n);
             *level += (x - *level) * rate;
         }
+        self.newest.push_front(x);
+        self.newest.truncate(KEPT);
         self.before = if self.measured > 1 { self.last } else { x };
         self.last = x;
         self.stale = 0;
@@ -535,6 +589,7 @@ impl OnlineForecaster {
         let f = self.floor();
         let l = |k: usize| self.levels[k] + f;
         let log = |a: f64, b: f64| libm::log(a / b).clamp(-2.0, CUT);
+        let since = |k: usize| self.newest.get(k).map_or(0.0, |then| log(self.last + f, *then + f));
         let newest = log(self.last + f, l(0));
         let short = log(l(0), l(1));
         let at = self.now_s();
@@ -554,8 +609,15 @@ impl OnlineForecaster {
                     0.0,
                     0.0,
                     0.0,
+                    since(LAGS[0]),
+                    since(LAGS[1]),
+                    since(LAGS[2]),
+                    since(LAGS[3]),
                 ];
-                for (x, p) in phi[8..].iter_mut().zip(&self.profiles) {
+                if !self.foresees {
+                    return [0.0; P];
+                }
+                for (x, p) in phi[ANNOUNCED].iter_mut().zip(&self.profiles) {
                     *x = p.growth(at, ahead);
                 }
                 phi

@@ -133,7 +133,8 @@ pub struct Workload {
     /// The metric streams of the workload, by name.
     #[serde(default)]
     pub signals: BTreeMap<SignalName, Signal>,
-    /// What wants how many replicas, and why.
+    /// What wants how many replicas, and why. Without any: an `objective` with its defaults.
+    #[serde(default = "an_objective")]
     pub strategies: Vec<Strategy>,
     /// How several strategies become one number. By default the highest want wins.
     #[serde(default, skip_serializing_if = "Combine::is_default")]
@@ -144,6 +145,10 @@ pub struct Workload {
     /// What else limits or refuses a change.
     #[serde(default, skip_serializing_if = "GuardSettings::is_default")]
     pub guards: GuardSettings,
+}
+
+fn an_objective() -> Vec<Strategy> {
+    vec![Strategy::Objective(crate::strategy::Objective::default())]
 }
 
 /// The least and the most replicas a workload may have.
@@ -337,6 +342,18 @@ impl Workload {
         }
         self.behavior.check(&at.key("behavior"), problems);
         self.guards.check(self, &at.key("guards"), problems);
+    }
+
+    /// The stabilisation window for shrinking: as the policy writes it; else none for a workload with objectives only,
+    /// whose patience is their own, and the HPA's 5 min for any other.
+    #[must_use]
+    pub fn down_window(&self) -> crate::units::Span {
+        let written = self.behavior.scale_down.as_ref().and_then(|rules| rules.stabilization);
+        let patient = self.strategies.iter().all(|s| matches!(s, Strategy::Objective(_)));
+        match written {
+            None if patient => crate::units::Span::ZERO,
+            _ => self.behavior.down_window(),
+        }
     }
 
     /// The signal called `name`, or a problem that names the nearest candidates.

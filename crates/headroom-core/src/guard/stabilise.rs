@@ -26,7 +26,7 @@ pub(super) fn limit(cx: &Context<'_>, draft: &mut Draft) {
     let behavior = &cx.workload().behavior;
     let (highest, lowest) = (&cx.memory().highest, &cx.memory().lowest);
     let (from, wanted) = (i64::from(draft.from().0), i64::from(draft.wanted().0));
-    let window = if draft.shrinks() { behavior.down_window() } else { behavior.up_window() };
+    let window = if draft.shrinks() { cx.workload().down_window() } else { behavior.up_window() };
     let unknown = draft.shrinks() && highest.is_empty() && !window.is_zero();
     // Before any recommendation is known the present count stands for the unknown past (as in the HPA), so
     // the first move after a start is never down.

@@ -15,6 +15,7 @@ mod expression;
 mod fast_steps;
 mod fixed;
 pub mod hpa;
+pub mod objective;
 pub mod pass_through;
 mod phases;
 pub mod predictive;
@@ -40,6 +41,7 @@ pub use expression::Expression;
 pub use fast_steps::{FastSteps, StepAt};
 pub use fixed::Fixed;
 pub use hpa::{Hpa, HpaMetric, HpaTarget};
+pub use objective::Objective;
 pub use pass_through::PassThrough;
 pub use phases::{Phase, Phases};
 pub use predictive::{ActBeyond, Predictive, PredictiveMode};
@@ -57,9 +59,10 @@ use crate::capacity::Learning;
 use crate::context::Context;
 use crate::decision::Advice;
 use crate::fleet::{Path, Problem, Workload};
+use crate::memory::Memory;
 use crate::names::SignalName;
 use crate::reason::{Reason, Seen};
-use crate::units::{Level, Replicas, Span};
+use crate::units::{Level, Replicas, Span, Timestamp};
 
 /// A strategy of a workload, with its settings.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -107,6 +110,8 @@ pub enum Strategy {
     Doubling(Doubling),
     /// The forecast of a load, where it has proved itself (A8, A9).
     Predictive(Predictive),
+    /// What must hold, at the least price; the default where a policy names no strategy.
+    Objective(Objective),
 }
 
 /// The kinds of strategy.
@@ -155,6 +160,8 @@ pub enum StrategyKind {
     Doubling,
     /// See [`Predictive`].
     Predictive,
+    /// See [`Objective`].
+    Objective,
 }
 
 impl StrategyKind {
@@ -183,6 +190,7 @@ impl StrategyKind {
             Self::Pressure => "pressure",
             Self::Doubling => "doubling",
             Self::Predictive => "predictive",
+            Self::Objective => "objective",
         }
     }
 }
@@ -213,10 +221,30 @@ pub(crate) trait Recommend {
     fn remember(&self, _cx: &Context<'_>) -> Option<StrategyMemory> {
         None
     }
+    /// Whether the strategy follows what is measured, before it is asked.
+    fn watches(&self) -> bool {
+        false
+    }
+    /// Takes in what a moment shows, before the strategy is asked. What it remembers is changed in place: a learned
+    /// load is too large to be copied at every look.
+    fn watch(&self, _watch: &Watch<'_>, _own: &mut StrategyMemory) {}
     /// Whether `memory` is of this strategy.
     fn remembers_as(&self, _memory: &StrategyMemory) -> bool {
         false
     }
+}
+
+/// A moment, as a strategy that watches sees it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Watch<'a> {
+    /// When.
+    pub(crate) at: Timestamp,
+    /// The policy.
+    pub(crate) workload: &'a Workload,
+    /// The past. What the strategies remember is not in it while one of them watches.
+    pub(crate) memory: &'a Memory,
+    /// Which of the workload's strategies watches.
+    pub(crate) strategy: usize,
 }
 
 /// What a strategy remembers beyond the signals' past. Each kind is bounded; the controller keeps it with the rest
@@ -235,6 +263,8 @@ pub enum StrategyMemory {
     Alarm(alarm::AlarmState),
     /// Of a [`Adaptive`].
     Adaptive(adaptive::Past),
+    /// Of an [`Objective`].
+    Objective(Box<objective::Course>),
 }
 
 impl Strategy {
@@ -263,6 +293,7 @@ impl Strategy {
             Self::Pressure(_) => StrategyKind::Pressure,
             Self::Doubling(_) => StrategyKind::Doubling,
             Self::Predictive(_) => StrategyKind::Predictive,
+            Self::Objective(_) => StrategyKind::Objective,
         }
     }
 
@@ -295,6 +326,7 @@ impl Strategy {
             Self::Pressure(s) => s,
             Self::Doubling(s) => s,
             Self::Predictive(s) => s,
+            Self::Objective(s) => s,
         }
     }
 
@@ -328,6 +360,14 @@ impl Strategy {
 
     pub(crate) fn remember(&self, cx: &Context<'_>) -> Option<StrategyMemory> {
         self.rule().remember(cx)
+    }
+
+    pub(crate) fn watches(&self) -> bool {
+        self.rule().watches()
+    }
+
+    pub(crate) fn watch(&self, watch: &Watch<'_>, own: &mut StrategyMemory) {
+        self.rule().watch(watch, own);
     }
 
     pub(crate) fn remembers_as(&self, memory: &StrategyMemory) -> bool {

@@ -1,8 +1,8 @@
 //! The commands, one file each.
 
 mod apply;
-mod backtest;
 mod approve;
+mod backtest;
 mod breaker;
 mod check;
 mod conformance;

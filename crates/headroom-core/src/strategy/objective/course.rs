@@ -1,0 +1,399 @@
+//! What an objective remembers, and what it reckons once a step.
+//!
+//! Samples come ten a second or one a minute; the forecaster wants one value a step. Here they become steps: the
+//! mean of what came within one, nothing where nothing came. At the end of each step the forecast learns, the price
+//! of a violation is steered, and the counts are chosen. It refuses to know guards or the target: what it says is a
+//! count and its reasons.
+
+use std::collections::VecDeque;
+
+use headroom_forecast::OnlineForecaster;
+use serde::{Deserialize, Serialize};
+
+use super::Objective;
+use crate::names::SignalName;
+use crate::reason::{Seen, Weighed};
+use crate::strategy::Watch;
+use crate::units::{Level, Replicas, Span, Timestamp};
+
+/// Lengths of a step, seconds. The first that is not shorter than what lies between samples is used. Five seconds: a
+/// sixth of a usual start-up, so that a decision comes neither late nor on noise alone.
+const STEPS: [u32; 5] = [5, 10, 15, 30, 60];
+/// Samples that must come farther apart than a step before the step is lengthened.
+const SPARSE_AFTER: u32 = 8;
+/// A gap longer than this, in steps of a week, tells nothing more of the phase.
+const WEEK_S: u64 = 604_800;
+/// The share of the allowed violations that is aimed at. The rest is for what the past does not show.
+const AIM: f64 = 0.65;
+/// What a violating second costs at first, in replica-seconds, as a multiple of the usual fleet: about where steady
+/// loads end up (5 to 20) and far below bursty ones (up to 300), for the price rises in hours and the first hours
+/// should not be the dearest.
+const FIRST_PRICE: f64 = 15.0;
+/// Bounds of that multiple: below, a violation would be worth less than the replica that prevents it; above, one
+/// more replica for good is cheaper.
+const PRICES: (f64, f64) = (2.0, 3000.0);
+/// How much one violating step of five seconds raises the price: 3 %, so that a minute of violations raises it by
+/// half and a day without any at 0.1 % lowers it by a third.
+const STEER: f64 = 0.03;
+/// A replica that is there is kept at this multiple of the price at which one would be started: a start and a
+/// removal cost what keeping one for a minute does, and between the two counts nothing need change.
+const KEEP: f64 = 3.0;
+/// What changing one's mind is worth: the whole fleet for so many seconds. Replicas not needed go when keeping them
+/// has cost that: a tenth of a fleet after five minutes, half of it after one.
+pub const CHANGE_OF_MIND: f64 = 30.0;
+/// No replica goes before it has been idle so long: a start and a drain cost as much (30 s each, C6 and A14), so
+/// within it, whoever stays is never dearer than whoever goes and comes back.
+pub const LEAST_PATIENCE: Span = Span::seconds(60);
+/// The usual fleet is the mean of a day.
+const USUAL_OVER_S: f64 = 86_400.0;
+/// A backlog is worked off within this time, beside what arrives: as long as a request may wait (a proxy's usual
+/// time-out is 10 s or more).
+const WORK_OFF_S: f64 = 10.0;
+/// Distinct counts remembered for patience; a descent of more steps forgets the finest.
+const MOST_NEEDS: usize = 512;
+
+/// What is remembered of a workload's load and of how it was carried.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Course {
+    step_s: u32,
+    online: Option<OnlineForecaster>,
+    /// The moment that ends step 0.
+    origin: Option<Timestamp>,
+    /// The step that is being filled.
+    open: i64,
+    sum: f64,
+    count: u32,
+    newest: Option<Timestamp>,
+    /// Samples in a row that came farther apart than a step.
+    sparse: u32,
+    lead_s: u32,
+    price: f64,
+    usual: f64,
+    steps: u64,
+    /// The share of violating steps, of about a day.
+    missed: f64,
+    /// Load that was not carried and may still wait.
+    owed: f64,
+    /// The counts that were last needed, with the moment, each lower than the one before.
+    needed: VecDeque<(Timestamp, Replicas)>,
+    choice: Option<Choice>,
+}
+
+impl Default for Course {
+    fn default() -> Self {
+        Self {
+            step_s: STEPS[0],
+            online: None,
+            origin: None,
+            open: 0,
+            sum: 0.0,
+            count: 0,
+            newest: None,
+            sparse: 0,
+            lead_s: 0,
+            price: FIRST_PRICE,
+            usual: 0.0,
+            steps: 0,
+            missed: 0.0,
+            owed: 0.0,
+            needed: VecDeque::new(),
+            choice: None,
+        }
+    }
+}
+
+/// What was chosen at the end of a step.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Choice {
+    /// So many must be ready when a start made now becomes ready.
+    pub needs: Replicas,
+    /// So many are kept where they are there.
+    pub keeps: Replicas,
+    /// The middle of what is expected then.
+    expected: f64,
+    /// The probability that these replicas are enough then.
+    sure: f64,
+    lead_s: u32,
+    price: f64,
+    missed: f64,
+    surge: bool,
+}
+
+impl Choice {
+    pub(super) fn weighed(&self, demand: Seen, per_replica: Level, allowed: Level) -> Weighed {
+        let level = |v: f64| Level::new(v.max(0.0)).unwrap_or(Level::ZERO);
+        Weighed {
+            demand,
+            expected: level(self.expected),
+            ahead: Span::seconds(u64::from(self.lead_s)),
+            needs: self.needs,
+            sure: level(self.sure),
+            per_replica,
+            missed: level(self.missed),
+            allowed,
+            price: level(self.price),
+            surge: self.surge,
+        }
+    }
+}
+
+/// How far a fleet may shrink now.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Patience {
+    /// The count that is left.
+    pub to: Replicas,
+    /// What keeping the replicas not needed has cost so far, in replica-time.
+    pub idle: Span,
+    /// What it must have cost before they go.
+    pub worth: Span,
+}
+
+impl Course {
+    /// What was chosen last.
+    #[must_use]
+    pub fn choice(&self) -> Option<&Choice> {
+        self.choice.as_ref()
+    }
+
+    /// Takes in what a moment shows: a sample, or that none came.
+    pub(super) fn follow(&mut self, objective: &Objective, signal: &SignalName, watch: &Watch<'_>) {
+        let Some(memory) = watch.memory.signal(signal) else { return };
+        let fresh = memory.last.as_ref().filter(|_| memory.absence.is_none());
+        if let Some(sample) = fresh.filter(|s| self.newest != Some(s.at)) {
+            let (at, value) = (sample.at, sample.value.get());
+            if self.newest.is_none_or(|newest| at < newest) {
+                // The first sample, or the clock was set back: what comes now ends the open step.
+                let before = self.open * i64::from(self.step_s) * 1000;
+                self.origin = Some(Timestamp::from_millis(at.as_millis() - before));
+            } else {
+                self.notice_spacing(at);
+            }
+            self.newest = Some(at);
+            let position = self.position(at);
+            #[expect(clippy::cast_possible_truncation, reason = "milliseconds over a step, far inside i64")]
+            let slot = (position - EARLY).ceil() as i64;
+            self.close_until(slot, objective, watch);
+            if slot == self.open {
+                self.sum += value;
+                self.count += 1;
+                #[expect(clippy::cast_precision_loss, reason = "counts of steps")]
+                let ends = position >= slot as f64 - EARLY;
+                if ends {
+                    self.close(objective, watch);
+                }
+            }
+        } else if self.newest.is_some() {
+            #[expect(clippy::cast_possible_truncation, reason = "milliseconds over a step, far inside i64")]
+            let slot = self.position(watch.at).floor() as i64;
+            // A sample may be on its way for as long as a step.
+            self.close_until(slot, objective, watch);
+        }
+    }
+
+    /// Where a moment lies, in steps since the end of step 0.
+    fn position(&self, at: Timestamp) -> f64 {
+        let origin = self.origin.unwrap_or(at);
+        #[expect(clippy::cast_precision_loss, reason = "milliseconds within centuries")]
+        let millis = (at.as_millis() - origin.as_millis()) as f64;
+        millis / (f64::from(self.step_s) * 1000.0)
+    }
+
+    /// Lengthens the step where samples come too seldom for it.
+    fn notice_spacing(&mut self, at: Timestamp) {
+        let Some(newest) = self.newest else { return };
+        let apart = at.since(newest).as_secs_f64();
+        if apart <= 1.5 * f64::from(self.step_s) {
+            self.sparse = 0;
+            return;
+        }
+        self.sparse += 1;
+        if self.sparse < SPARSE_AFTER {
+            return;
+        }
+        let fits = STEPS.iter().copied().find(|step| apart <= 1.2 * f64::from(*step));
+        let step_s = fits.unwrap_or(STEPS[STEPS.len() - 1]);
+        self.sparse = 0;
+        if step_s > self.step_s {
+            let kept = std::mem::take(self);
+            *self =
+                Self { step_s, price: kept.price, usual: kept.usual, needed: kept.needed, ..Self::default() };
+            self.origin = Some(at);
+        }
+    }
+
+    /// Closes every step before `slot`; those nothing came in are gaps.
+    fn close_until(&mut self, slot: i64, objective: &Objective, watch: &Watch<'_>) {
+        let week = i64::try_from(WEEK_S / u64::from(self.step_s)).unwrap_or(i64::MAX);
+        if slot - self.open > week {
+            // Longer than a week of nothing: only the phase of the week is kept.
+            self.open = slot - (slot - self.open) % week;
+        }
+        while self.open < slot {
+            self.close(objective, watch);
+        }
+    }
+
+    /// Ends the open step.
+    fn close(&mut self, objective: &Objective, watch: &Watch<'_>) {
+        let demand = (self.count > 0).then(|| self.sum / f64::from(self.count));
+        (self.sum, self.count) = (0.0, 0);
+        self.open += 1;
+        let start_up = watch.memory.start_ups().expected().unwrap_or(objective.start_up);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "at most ten minutes of seconds"
+        )]
+        let lead_s = (start_up.as_secs_f64().min(600.0 - 60.0).ceil() as u32) + self.step_s;
+        let lead_s = lead_s.div_ceil(self.step_s) * self.step_s;
+        if self.online.is_none() {
+            let made = OnlineForecaster::new(self.step_s, &[lead_s]).ok();
+            self.online =
+                if objective.foresee { made } else { made.map(OnlineForecaster::without_foresight) };
+        } else if lead_s != self.lead_s
+            && let Some(online) = &mut self.online
+            && online.move_lead(0, lead_s).is_err()
+        {
+            return;
+        }
+        self.lead_s = lead_s;
+        let capacity = watch.memory.capacities.of(watch.strategy, watch.workload);
+        let unit = capacity.map(|c| c.usable.get());
+        let Some(online) = &mut self.online else { return };
+        if let Some(unit) = unit {
+            online.ignore_below(unit * watch.workload.replicas.min.as_f64().max(1.0));
+        }
+        online.observe(demand);
+        let Some(unit) = unit else { return };
+        let ready = watch.memory.status().map_or(0.0, |(_, status)| status.ready.as_f64());
+        if let Some(demand) = demand {
+            self.steer(objective, watch, demand, unit, ready);
+        }
+        self.choose(watch, demand, unit);
+    }
+
+    /// The price of a violation follows the violations there are.
+    fn steer(&mut self, objective: &Objective, watch: &Watch<'_>, demand: f64, unit: f64, ready: f64) {
+        let step = f64::from(self.step_s);
+        self.steps += 1;
+        #[expect(clippy::cast_precision_loss, reason = "a count of steps")]
+        let known = (self.steps as f64).min(USUAL_OVER_S / step);
+        let late = objective.latency.as_ref().is_some_and(|limit| {
+            let seen = watch.memory.signal(&limit.signal).filter(|s| s.absence.is_none());
+            seen.and_then(|s| s.last.as_ref()).is_some_and(|s| s.value > limit.below.level)
+                && demand >= super::LOADED_FROM * unit * ready
+        });
+        let violates = if demand > unit * ready * (1.0 + 1e-9) || late { 1.0 } else { 0.0 };
+        let allowed = objective.allowed();
+        self.missed += (violates - self.missed) / known;
+        // At an allowance of 0.1 % a violating step counts as much as a thousand good ones, at 1 % as a hundred.
+        let pull = (violates - AIM * allowed) * STEER * step / 5.0 * (allowed / 0.001).min(1.0);
+        self.price = (self.price * libm::exp(pull)).clamp(PRICES.0, PRICES.1);
+        self.usual += (demand / unit - self.usual) / known;
+        let most = ready * unit * WORK_OFF_S;
+        self.owed = (self.owed + (demand - unit * ready) * step).clamp(0.0, most.max(0.0));
+    }
+
+    /// The whole number of replicas at which the next would cost more than the violations it prevents.
+    fn choose(&mut self, watch: &Watch<'_>, demand: Option<f64>, unit: f64) {
+        let Some(online) = &self.online else { return };
+        let Some(expected) = online.quantile(0, 0.5) else { return };
+        let range = watch.workload.replicas;
+        let price = self.price * self.usual.max(1.0);
+        // Far below the middle of what is expected nothing is worth a look.
+        let first = Replicas::ceil(0.7 * expected / unit).max(range.min).max(Replicas::ONE);
+        let (mut needs, mut keeps) = ((f64::INFINITY, first, 0.0), (f64::INFINITY, first));
+        let mut count = first;
+        while let Some(risk) = online.exceedance(0, count.as_f64() * unit) {
+            let start = count.as_f64() + price * risk;
+            if start < needs.0 {
+                needs = (start, count, risk);
+            }
+            let keep = count.as_f64() + KEEP * price * risk;
+            if keep < keeps.0 {
+                keeps = (keep, count);
+            }
+            // Beyond, not even all that is left to prevent is worth a replica. Beyond the most, bounds cut anyway.
+            if KEEP * price * risk < 0.5 || count > range.max {
+                break;
+            }
+            // One by one to a hundred, then by a hundredth: nobody sees the difference in a fleet of thousands.
+            count = count.plus((count.0 / 100).max(1));
+        }
+        let mut count = needs.1;
+        if let Some(demand) = demand.filter(|_| self.owed > 0.0) {
+            count = count.max(Replicas::ceil((demand + self.owed / WORK_OFF_S) / unit));
+        }
+        let keeps = keeps.1.max(count);
+        self.choice = Some(Choice {
+            needs: count,
+            keeps,
+            expected,
+            sure: 1.0 - needs.2,
+            lead_s: self.lead_s,
+            price,
+            missed: self.missed,
+            surge: online.surge().is_some(),
+        });
+        if demand.is_some() {
+            self.need(watch.at, keeps);
+        }
+    }
+
+    /// Remembers that `count` is needed at `at`.
+    fn need(&mut self, at: Timestamp, count: Replicas) {
+        while self.needed.back().is_some_and(|(_, lower)| *lower <= count) {
+            self.needed.pop_back();
+        }
+        if self.needed.len() == MOST_NEEDS {
+            self.needed.remove(1);
+        }
+        self.needed.push_back((at, count));
+    }
+
+    /// How far `current` replicas may shrink at `at`: to the lowest count for which all above have been idle for the
+    /// least patience, and have cost together what a change of mind is worth.
+    #[must_use]
+    pub fn patience(&self, at: Timestamp, current: Replicas) -> Patience {
+        let worth = CHANGE_OF_MIND * current.as_f64();
+        let (mut to, mut top, mut idle) = (current, current, 0.0);
+        for (index, (_, count)) in self.needed.iter().enumerate() {
+            let count = (*count).min(current);
+            if count == top {
+                continue;
+            }
+            // The levels between this count and the one before were last needed when that one was.
+            let since =
+                index.checked_sub(1).and_then(|before| self.needed.get(before)).map(|(then, _)| *then);
+            let age = since.map_or(Span::days(1), |then| at.since(then).min(Span::days(1)));
+            if age < LEAST_PATIENCE {
+                break;
+            }
+            idle += f64::from(top.0 - count.0) * age.as_secs_f64();
+            top = count;
+            if idle >= worth {
+                to = count;
+            }
+        }
+        let span = |seconds: f64| {
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "positive, bounded by days"
+            )]
+            Span::seconds(seconds as u64)
+        };
+        Patience { to, idle: span(idle), worth: span(worth) }
+    }
+
+    /// How long a step is.
+    #[must_use]
+    pub fn step(&self) -> Span {
+        Span::seconds(u64::from(self.step_s))
+    }
+}
+
+/// A sample that comes within this last share of a step ends it: sources are a little early at times.
+const EARLY: f64 = 0.1;
