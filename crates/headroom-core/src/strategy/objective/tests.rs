@@ -36,7 +36,7 @@ struct Rig {
 }
 
 impl Rig {
-    fn new(strategy: serde_json::Value, begin: u32) -> Self {
+    fn new(strategy: &serde_json::Value, begin: u32) -> Self {
         let document = serde_json::from_value(serde_json::json!({
             "apiVersion": "headroom.dev/v1alpha1", "kind": "Fleet", "metadata": { "name": "test" },
             "spec": { "workloads": { "web": {
@@ -67,7 +67,7 @@ impl Rig {
     }
 
     fn hinted(begin: u32) -> Self {
-        Self::new(serde_json::json!({ "capacity": { "perReplica": 100 }, "startUp": "30s" }), begin)
+        Self::new(&serde_json::json!({ "capacity": { "perReplica": 100 }, "startUp": "30s" }), begin)
     }
 
     /// Evenly between 1 - `by` and 1 + `by`.
@@ -291,14 +291,14 @@ fn a_restored_memory_goes_on_as_if_nothing_had_happened() {
 fn a_slow_answer_under_load_asks_for_more() {
     let more = serde_json::json!({ "latency": { "signal": "p95", "below": "200ms" } });
     let rule = rule(more);
-    let mut rig = Rig::new(serde_json::to_value(&rule).unwrap(), 10);
+    let mut rig = Rig::new(&serde_json::to_value(&rule).unwrap(), 10);
     rig.minutes(30, 700.0);
     let before = rig.wanted;
     for _ in 0..3 {
         rig.step(&[("rps", Ok(700.0)), ("p95", Ok(0.9))]);
     }
     assert!(rig.wanted > before, "{} of {before}", rig.wanted);
-    let mut idle = Rig::new(serde_json::to_value(&rule).unwrap(), 10);
+    let mut idle = Rig::new(&serde_json::to_value(&rule).unwrap(), 10);
     for _ in 0..20 {
         idle.step(&[("rps", Ok(10.0)), ("p95", Ok(0.9))]);
     }
@@ -309,7 +309,7 @@ fn a_slow_answer_under_load_asks_for_more() {
 #[test]
 fn whatever_the_rate_of_samples_the_load_is_followed() {
     for step_ms in [100, 1000, 15_000, 20_000] {
-        let mut rig = Rig::new(serde_json::json!({ "capacity": { "perReplica": 100 } }), 2);
+        let mut rig = Rig::new(&serde_json::json!({ "capacity": { "perReplica": 100 } }), 2);
         rig.step_ms = step_ms;
         rig.minutes(30, 1800.0);
         assert!((20..=24).contains(&rig.wanted), "every {step_ms} ms: {}", rig.wanted);
