@@ -217,8 +217,8 @@ fn every_fault_shows() {
         ("samplesFrozen", "5m", late),
         ("looksFail", "5m", late),
         ("controllerDown", "5m", late),
-        ("{ samplesLate: { by: 5s } }", "10m", |score, _| {
-            score.reaction_seconds.is_some_and(|s| (5.0..60.0).contains(&s))
+        ("{ samplesLate: { by: 3s } }", "10m", |score, _| {
+            score.reaction_seconds.is_some_and(|s| (2.0..60.0).contains(&s))
         }),
         ("actionsRefused", "5m", |_, outcome| outcome.notices.get("action-failed").is_some_and(|n| *n > 3)),
         ("{ actionsSlow: { by: 8s } }", "10m", |score, _| score.enough_seconds.is_some_and(|s| s >= 43.0)),
@@ -227,7 +227,7 @@ fn every_fault_shows() {
         ("{ clockAhead: { by: 1h } }", "30m", at_once),
         ("{ clockBehind: { by: 1h } }", "30m", at_once),
         ("{ replicasDie: { count: 3 } }", "1s", |score, _| score.lost + score.late > 0.0),
-        ("{ replicasFrail: { meanLife: 10m } }", "1h", |score, _| score.violating() > 0.02),
+        ("{ replicasFrail: { meanLife: 10m } }", "1h", |score, _| score.violating_seconds > 55.0),
     ];
     for (what, lasts, shows) in faults {
         let fault = Fault::parse(&format!("{{ what: {what}, at: 59m, for: {lasts} }}")).unwrap();

@@ -240,7 +240,6 @@ mod tests {
         for _ in 0..50 {
             for workload in fleet(&mut rng, 1).spec.workloads.values() {
                 let needed = needed_signals(workload);
-                assert!(!needed.is_empty());
                 let text = serde_json::to_string(&workload.strategies).unwrap();
                 assert!(needed.iter().all(|n| text.contains(&format!("\"{n}\""))), "{needed:?} in {text}");
             }

@@ -27,7 +27,7 @@ fn a_recorded_run_is_backtested_and_a_decision_taken_out() {
     let asked = ["backtest", "-f", "wide.yaml", "--data", data, "--capacity", "100", "--against", "optimum"];
     let said = alone(&[&asked[..], &["--report", "out.html"]].concat(), folder.path());
     assert!(said.status.success(), "{}", stderr(&said));
-    for expected in ["headroom", "recorded", "optimum", "signal `rps`", "as measured over the last"] {
+    for expected in ["headroom", "recorded", "optimum", "signal `rps`", "the model's for either row"] {
         assert!(stdout(&said).contains(expected), "{expected} is missing in {}", stdout(&said));
     }
     assert!(std::fs::read_to_string(folder.path().join("out.html")).unwrap().contains("recorded"));
