@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use headroom_forecast::{Budget, Event, Fitted, Forecaster, Settings, Standing};
+use headroom_forecast::{Budget, Event, Fitted, Forecaster, Model, Settings, Standing};
 use serde::{Deserialize, Serialize};
 
 use crate::names::{SignalName, WorkloadName};
@@ -109,6 +109,73 @@ pub struct Peak {
     pub load: Level,
     /// When its step begins.
     pub at: Timestamp,
+}
+
+/// What is foreseen of one step: quantiles of the load, in its unit.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Point {
+    /// When the step begins.
+    pub at: Timestamp,
+    /// As likely exceeded as not.
+    pub q50: f64,
+    /// Exceeded one time in ten,
+    pub q90: f64,
+    /// in twenty,
+    pub q95: f64,
+    /// in a hundred.
+    pub q99: f64,
+}
+
+/// How good forecasts made in earnest have been, judged by loads that came after them; recent ones count more.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Accuracy {
+    /// So far ahead.
+    pub within: Span,
+    /// About how many forecasts that came due it rests on.
+    pub evidence: f64,
+    /// Mean quantile loss over [`LEVELS`], in the unit of the load.
+    pub loss: f64,
+    /// The simple forecast that did best: as now, as yesterday, as last week.
+    pub yardstick: Model,
+    /// Its loss.
+    pub naive_loss: f64,
+    /// The forecast did no better than that: nothing scales by it.
+    pub demoted: bool,
+    /// The share of loads that stayed within the 95 % quantile, 0 to 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub coverage95: Option<f64>,
+    /// The model that has most to say in the fit in force.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<Model>,
+    /// Models that lost to the yardstick of the fit, and so have a tenth of their say.
+    pub demoted_models: Vec<Model>,
+}
+
+impl Accuracy {
+    /// Of the forecasts of `forecaster` so far ahead; `None` before any came due.
+    #[must_use]
+    pub fn of(forecaster: &Forecaster, within: Span) -> Option<Self> {
+        let step = u64::from(forecaster.series().step_s()).saturating_mul(1000).max(1);
+        let steps = usize::try_from(within.as_millis().div_ceil(step).max(1)).unwrap_or(usize::MAX);
+        let board = forecaster.scoreboard();
+        let standing = board.standing(steps)?;
+        let (says, demotions) = forecaster.fitted().map(headroom_forecast::Fitted::says).unwrap_or_default();
+        let spoken = says.iter().filter(|s| (s.from_steps..=s.to_steps).contains(&steps));
+        let lost = demotions.iter().filter(|d| (d.from_steps..=d.to_steps).contains(&steps));
+        Some(Self {
+            within,
+            evidence: standing.evidence,
+            loss: standing.loss,
+            yardstick: standing.yardstick,
+            naive_loss: standing.yardstick_loss,
+            demoted: !standing.is_better(),
+            coverage95: board.coverage(steps),
+            model: spoken.max_by(|a, b| a.weight.total_cmp(&b.weight)).map(|s| s.model),
+            demoted_models: lost.map(|d| d.model).collect(),
+        })
+    }
 }
 
 fn step_of(at: Timestamp) -> i64 {
@@ -279,6 +346,11 @@ impl Outlook {
 }
 
 impl Ahead {
+    /// The steps one after the other.
+    pub fn points(&self) -> impl Iterator<Item = Point> + '_ {
+        points(self.from, STEP, &self.paths)
+    }
+
     /// The path of one level.
     #[must_use]
     pub fn path(&self, level: f64) -> Option<&[f64]> {
@@ -307,6 +379,23 @@ impl Ahead {
         let (k, load) = best?;
         Some(Peak { load: Level::new(load).ok()?, at: self.from.plus(STEP.times(k as u64)) })
     }
+}
+
+/// Paths of [`LEVELS`] as points, the first of which begins at `from`.
+pub fn points(
+    from: Timestamp,
+    step: Span,
+    paths: &[Vec<f64>; LEVELS.len()],
+) -> impl Iterator<Item = Point> + '_ {
+    let [q50, q90, q95, q99] = paths;
+    let levels = q50.iter().zip(q90).zip(q95.iter().zip(q99)).enumerate();
+    levels.map(move |(k, ((q50, q90), (q95, q99)))| Point {
+        at: from.plus(step.times(k as u64)),
+        q50: *q50,
+        q90: *q90,
+        q95: *q95,
+        q99: *q99,
+    })
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@
 mod average;
 mod chart;
 pub mod fault;
+pub mod forecast;
 pub mod load;
 pub mod optimum;
 pub mod peer;

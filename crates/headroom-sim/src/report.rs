@@ -13,18 +13,18 @@ use crate::run::Outcome;
 use crate::table::{figure, percent, seconds};
 
 /// Width and height of a chart in units of its own.
-const WIDE: f64 = 960.0;
-const HIGH: f64 = 280.0;
+pub(crate) const WIDE: f64 = 960.0;
+pub(crate) const HIGH: f64 = 280.0;
 /// Room for the axes' figures.
-const LEFT: f64 = 56.0;
-const RIGHT: f64 = 16.0;
-const TOP: f64 = 12.0;
-const BOTTOM: f64 = 28.0;
+pub(crate) const LEFT: f64 = 56.0;
+pub(crate) const RIGHT: f64 = 16.0;
+pub(crate) const TOP: f64 = 12.0;
+pub(crate) const BOTTOM: f64 = 28.0;
 /// Colours for contenders, told apart also by the colour-blind (Okabe and Ito 2008); headroom has the first.
 const COLOURS: [&str; 8] =
     ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#8f7f00", "#7f7f7f"];
 
-const STYLE: &str = "
+pub(crate) const STYLE: &str = "
 :root{color-scheme:light dark;--ink:#1c1c1e;--soft:#6b6b70;--line:#d8d8dc;--paper:#fff;--fill:#eceff3}
 @media(prefers-color-scheme:dark){:root{--ink:#e8e8ea;--soft:#9a9aa0;--line:#3a3a3e;--paper:#151517;--fill:#24272c}}
 *{box-sizing:border-box}
@@ -75,11 +75,11 @@ pub fn render_html(outcome: &Outcome) -> String {
     page
 }
 
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
-fn date(at: Timestamp) -> String {
+pub(crate) fn date(at: Timestamp) -> String {
     let text = at.to_string();
     // 2026-11-21T09:30:00.000Z reads better as 2026-11-21 09:30 UTC.
     match (text.get(..10), text.get(11..16)) {
@@ -165,14 +165,14 @@ fn legend(page: &mut String, outcome: &Outcome) {
 }
 
 /// A linear axis.
-struct Axis {
-    most: f64,
+pub(crate) struct Axis {
+    pub(crate) most: f64,
     tick: f64,
 }
 
 impl Axis {
     /// From 0 to at least `most`, with about `ticks` round figures.
-    fn to(most: f64, ticks: f64) -> Self {
+    pub(crate) fn to(most: f64, ticks: f64) -> Self {
         let most = if most > 0.0 { most } else { 1.0 };
         let rough = most / ticks;
         let magnitude = libm::pow(10.0, libm::floor(libm::log10(rough)));
@@ -181,17 +181,17 @@ impl Axis {
         Self { most: libm::ceil(most / tick) * tick, tick }
     }
 
-    fn ticks(&self) -> impl Iterator<Item = f64> + '_ {
+    pub(crate) fn ticks(&self) -> impl Iterator<Item = f64> + '_ {
         // At most a dozen: a tick is at least the rough one.
         (0..=12).map(|i| f64::from(i) * self.tick).take_while(|t| *t <= self.most * 1.000_001)
     }
 }
 
-fn x_of(share: f64) -> f64 {
+pub(crate) fn x_of(share: f64) -> f64 {
     LEFT + share.clamp(0.0, 1.0) * (WIDE - LEFT - RIGHT)
 }
 
-fn y_of(share: f64) -> f64 {
+pub(crate) fn y_of(share: f64) -> f64 {
     HIGH - BOTTOM - share.clamp(0.0, 1.0) * (HIGH - TOP - BOTTOM)
 }
 
@@ -200,7 +200,7 @@ fn open_svg(page: &mut String, what: &str) {
         writeln!(page, "<svg viewBox=\"0 0 {WIDE} {HIGH}\" role=\"img\" aria-label=\"{}\">", escape(what));
 }
 
-fn y_axis(page: &mut String, axis: &Axis, say: impl Fn(f64) -> String) {
+pub(crate) fn y_axis(page: &mut String, axis: &Axis, say: impl Fn(f64) -> String) {
     for tick in axis.ticks() {
         let y = y_of(tick / axis.most);
         let _ = writeln!(
@@ -273,7 +273,7 @@ fn capacity(page: &mut String, outcome: &Outcome, chart: &Chart) {
 }
 
 /// Whole figures without places, others with one.
-fn figure_of_count(v: f64) -> String {
+pub(crate) fn figure_of_count(v: f64) -> String {
     if (v - libm::round(v)).abs() < 1e-6 { format!("{v:.0}") } else { format!("{v:.1}") }
 }
 

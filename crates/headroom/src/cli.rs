@@ -108,7 +108,7 @@ pub(crate) enum Command {
     Test(Test),
     /// Hold headroom against other autoscalers' test tables
     Conformance(Conformance),
-    /// Forecast at the origins of a plan
+    /// Forecast the load that follows a trace, with bands and scores
     Forecast(Forecast),
     /// What a policy would have done over the journal's own past
     Backtest(Backtest),
@@ -467,10 +467,22 @@ pub(crate) struct Conformance {
 /// Arguments of `forecast`.
 #[derive(Debug, Args)]
 pub(crate) struct Forecast {
-    /// A plan of series and origins (JSON); the series lie beside it.
-    #[arg(long, value_name = "FILE")]
-    pub origins: PathBuf,
-    /// Where the forecasts go, as CSV; by default to stdout.
+    /// The load so far: CSV with the header `timestamp,value`.
+    #[arg(long, value_name = "FILE", required_unless_present = "origins")]
+    pub trace: Option<PathBuf>,
+    /// How far ahead of the trace's end.
+    #[arg(long, default_value = "1h", value_name = "TIME")]
+    pub horizon: Span,
+    /// The length of a step; by default 5m, or the trace's own spacing where that is longer or the trace is short.
+    #[arg(long, value_name = "TIME")]
+    pub step: Option<Span>,
+    /// Draw load, forecast and bands: a picture (.svg) or a page (.html) that needs nothing else.
+    #[arg(long, value_name = "FILE", conflicts_with = "origins")]
+    pub plot: Option<PathBuf>,
+    /// Answer a plan of series and origins (JSON) instead; the series lie beside it.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["trace", "horizon", "step"])]
+    pub origins: Option<PathBuf>,
+    /// Write the forecasts as CSV; with --origins by default to stdout.
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
 }

@@ -8,7 +8,7 @@ mod trace;
 use headroom_core::units::{Span, Timestamp};
 use serde::{Deserialize, Serialize};
 
-pub use trace::{TraceFacts, TraceSource, check};
+pub use trace::{TraceFacts, TraceSource, averaged, check};
 
 use crate::rng::Rng;
 

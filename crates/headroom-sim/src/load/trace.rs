@@ -282,6 +282,48 @@ fn spacing(source: &TraceSource) -> Result<i64, LoadError> {
     }
 }
 
+/// The last `most` steps of a trace with their gaps: the mean of the rows of each step, `None` where less than half of
+/// the rows of a step are there. Steps begin at multiples of their length, so that hours and days are whole.
+///
+/// # Errors
+/// The first thing that is wrong with the trace.
+pub fn averaged(
+    source: &TraceSource,
+    facts: &TraceFacts,
+    step: Span,
+    most: usize,
+) -> Result<(Timestamp, Vec<Option<f64>>), LoadError> {
+    let ms = i64::try_from(step.as_millis()).unwrap_or(i64::MAX).max(1);
+    let enough = (step.as_millis() / facts.spacing.as_millis().max(1) / 2).max(1);
+    let mut rows = Rows::open(source)?;
+    let mut kept: VecDeque<Option<f64>> = VecDeque::new();
+    let mut keep = |value: Option<f64>| {
+        if kept.len() == most {
+            kept.pop_front();
+        }
+        kept.push_back(value);
+    };
+    let (mut bin, mut sum, mut count) = (facts.start.as_millis().div_euclid(ms), 0.0, 0_u64);
+    loop {
+        let row = rows.next()?;
+        let now = row.map(|(at, _)| at.div_euclid(ms));
+        if now != Some(bin) {
+            #[expect(clippy::cast_precision_loss, reason = "rows within a step are far below 2^53")]
+            let mean = (count >= enough).then(|| sum / count as f64);
+            keep(mean);
+            (sum, count) = (0.0, 0);
+        }
+        let (Some((_, value)), Some(now)) = (row, now) else { break };
+        // A gap longer than all that is kept leaves nothing of what was before.
+        for _ in 0..usize::try_from(now - bin - 1).unwrap_or(0).min(most) {
+            keep(None);
+        }
+        (bin, sum, count) = (now, sum + value, count + 1);
+    }
+    let steps = i64::try_from(kept.len()).unwrap_or(i64::MAX);
+    Ok((Timestamp::from_millis((bin + 1 - steps) * ms), kept.into()))
+}
+
 /// A trace as one value a step.
 ///
 /// Rows finer than a step are averaged; coarser ones stand for the mean of their own stretch, so a straight line
@@ -469,6 +511,17 @@ mod tests {
         assert_eq!((facts.rows, facts.gaps, facts.longest_gap), (5, 1, Span::seconds(40)));
         assert_eq!((facts.spacing, facts.length), (Span::seconds(10), Span::seconds(80)));
         assert_eq!(steps(&source, Span::seconds(10)), [10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0, 80.0]);
+    }
+
+    #[test]
+    fn steps_with_gaps_begin_at_whole_multiples_and_keep_the_newest() {
+        let source = text("timestamp,value\n8,1\n9,2\n10,3\n11,5\n12,7\n22,4\n23,6\n24,8\n");
+        let facts = check(&source).unwrap();
+        let (start, values) = averaged(&source, &facts, Span::seconds(4), 100).unwrap();
+        assert_eq!(start, Timestamp::from_millis(8_000));
+        assert_eq!(values, [Some(2.75), None, None, Some(5.0), None], "one of four rows is too few");
+        let (start, values) = averaged(&source, &facts, Span::seconds(4), 2).unwrap();
+        assert_eq!((start, values), (Timestamp::from_millis(20_000), vec![Some(5.0), None]));
     }
 
     #[test]

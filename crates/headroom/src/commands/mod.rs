@@ -43,7 +43,7 @@ pub(crate) fn run(cli: &Cli) -> Result<Exit> {
         Command::Simulate(args) => return simulate::run(args, printer),
         Command::Test(args) => return test::run(args, printer),
         Command::Conformance(args) => return conformance::run(args, printer),
-        Command::Forecast(args) => return forecast::run(args),
+        Command::Forecast(args) => return forecast::run(args, printer),
         Command::Export(what) => return export::run(*what),
         Command::Completions { shell } => return export::completions(*shell),
         Command::Man { folder } => return export::man(folder),

@@ -157,3 +157,30 @@ fn history_can_be_followed() {
     assert!(grown.is_some(), "the follower ended");
     offered.join().unwrap();
 }
+
+/// A8: a load to come, with bands and scores, on screen and as a picture; a broken trace is named by its line.
+#[test]
+fn a_trace_is_forecast_and_drawn() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows: String =
+        (0..3 * 288).map(|k: i64| format!("{},{}\n", k * 300, 100 + (k % 288 - 144).abs())).collect();
+    std::fs::write(folder.path().join("t.csv"), format!("timestamp,value\n{rows}")).unwrap();
+    let forecast = |more: &[&str]| alone(&[&["forecast", "--trace", "t.csv"], more].concat(), folder.path());
+    let said = stdout(&forecast(&["--horizon", "2h", "--plot", "p.svg", "--out", "p.csv"]));
+    assert!(said.contains("1970-01-04 00:00 UTC") && said.contains("up to 1h: loss"), "{said}");
+    let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
+    assert!(read("p.svg").starts_with("<svg"));
+    assert_eq!(read("p.csv").lines().count(), 25);
+    let json = stdout(&forecast(&["--plot", "p.html", "-o", "json"]));
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["points"].as_array().map(Vec::len), Some(12), "{json}");
+    assert!(json["points"][0]["q95"].as_f64() >= json["points"][0]["q50"].as_f64(), "{json}");
+    assert!(json["accuracy"][0]["naiveLoss"].is_f64(), "{json}");
+    assert!(read("p.html").contains("<svg"));
+    let wrong = forecast(&["--plot", "p.png"]);
+    assert_eq!(wrong.status.code(), Some(64), "{}", stderr(&wrong));
+    std::fs::write(folder.path().join("t.csv"), "timestamp,value\n0,1\n60,-1\n").unwrap();
+    let broken = forecast(&[]);
+    assert_eq!(broken.status.code(), Some(1));
+    assert!(stderr(&broken).contains("line 3: -1 is negative"), "{}", stderr(&broken));
+}
