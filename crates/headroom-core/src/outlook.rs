@@ -10,10 +10,12 @@
 use std::sync::Arc;
 
 use headroom_forecast::{Budget, Event, Fitted, Forecaster, Model, Settings, Standing};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::names::{SignalName, WorkloadName};
-use crate::units::{Level, Span, Timestamp};
+use crate::say::Language;
+use crate::units::{Level, Span, Timestamp, Unit};
 
 /// How long a step is: what lies within five minutes is the business of the strategies that measure.
 pub const STEP: Span = Span::minutes(5);
@@ -112,7 +114,7 @@ pub struct Peak {
 }
 
 /// What is foreseen of one step: quantiles of the load, in its unit.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Point {
     /// When the step begins.
@@ -128,7 +130,7 @@ pub struct Point {
 }
 
 /// How good forecasts made in earnest have been, judged by loads that came after them; recent ones count more.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Accuracy {
     /// So far ahead.
@@ -138,19 +140,94 @@ pub struct Accuracy {
     /// Mean quantile loss over [`LEVELS`], in the unit of the load.
     pub loss: f64,
     /// The simple forecast that did best: as now, as yesterday, as last week.
+    #[schemars(with = "String")]
     pub yardstick: Model,
     /// Its loss.
     pub naive_loss: f64,
     /// The forecast did no better than that: nothing scales by it.
     pub demoted: bool,
     /// The share of loads that stayed within the 95 % quantile, 0 to 1.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub coverage95: Option<f64>,
     /// The model that has most to say in the fit in force.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
     pub model: Option<Model>,
     /// Models that lost to the yardstick of the fit, and so have a tenth of their say.
+    #[schemars(with = "Vec<String>")]
     pub demoted_models: Vec<Model>,
+}
+
+/// What is foreseen of a signal, and how far that is to be believed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Foresight {
+    /// Which signal.
+    pub signal: SignalName,
+    /// The unit of its load.
+    pub unit: Unit,
+    /// The day to come in steps of five minutes; empty before the first forecast, and in lists of workloads.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub points: Vec<Point>,
+    /// How good forecasts of the next hour were; `None` before any came due.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accuracy: Option<Accuracy>,
+}
+
+/// What scaling reckons with lies within an hour.
+const JUDGED_WITHIN: Span = Span::hours(1);
+
+impl Foresight {
+    /// In words: the highest load of the next hour, and how far it is to be believed.
+    #[must_use]
+    pub fn say(&self, language: Language) -> String {
+        let load = |value: f64| Level::new(value).map_or_else(|_| "?".to_owned(), |v| self.unit.say(v));
+        let hour = self.points.iter().take(step_count(JUDGED_WITHIN));
+        let peak = hour.max_by(|a, b| a.q50.total_cmp(&b.q50));
+        let signal = &self.signal;
+        let ahead = match (peak, language) {
+            (Some(p), Language::English) => {
+                format!("{signal} foreseen: {} within the hour (95%: {})", load(p.q50), load(p.q95))
+            }
+            (Some(p), Language::Korean) => {
+                format!("{signal} 예측: 1시간 내 최고 {} (95%: {})", load(p.q50), load(p.q95))
+            }
+            (None, Language::English) => format!("forecast of {signal}"),
+            (None, Language::Korean) => format!("{signal} 예측"),
+        };
+        let Some(a) = &self.accuracy else {
+            return match language {
+                Language::English => format!("{ahead}; no forecast has come due yet"),
+                Language::Korean => format!("{ahead}; 아직 검증된 예측 없음"),
+            };
+        };
+        let held = a.coverage95.map_or_else(|| "?".to_owned(), |c| format!("{:.1}%", 100.0 * c));
+        let (loss, naive, yardstick) = (load(a.loss), load(a.naive_loss), a.yardstick.name());
+        match (a.demoted, language) {
+            (false, Language::English) => format!(
+                "{ahead}; loss {loss}, {yardstick} {naive}, over {:.0} forecasts; the 95% quantile held {held} of the time",
+                a.evidence
+            ),
+            (true, Language::English) => format!(
+                "{ahead}; demoted, nothing scales by it: loss {loss}, no better than {yardstick} with {naive}, over \
+                 {:.0} forecasts",
+                a.evidence
+            ),
+            (false, Language::Korean) => format!(
+                "{ahead}; 손실 {loss}, {yardstick} {naive}, 예측 {:.0}건; 95% 분위수 적중률 {held}",
+                a.evidence
+            ),
+            (true, Language::Korean) => format!(
+                "{ahead}; 강등되어 쓰지 않음: 손실 {loss}, {yardstick} {naive}보다 낫지 않음 (예측 {:.0}건)",
+                a.evidence
+            ),
+        }
+    }
+}
+
+/// So many steps are in `span`.
+fn step_count(span: Span) -> usize {
+    usize::try_from(span.as_millis() / STEP.as_millis()).unwrap_or(usize::MAX)
 }
 
 impl Accuracy {
@@ -337,6 +414,18 @@ impl Outlook {
         self.forecaster.as_deref()
     }
 
+    /// What there is to show of it: with `whole`, the points too.
+    #[must_use]
+    pub fn foresight(&self, signal: &SignalName, unit: Unit, whole: bool) -> Foresight {
+        let ahead = self.ahead.as_ref().filter(|_| whole);
+        Foresight {
+            signal: signal.clone(),
+            unit,
+            points: ahead.map(|ahead| ahead.points().collect()).unwrap_or_default(),
+            accuracy: self.forecaster().and_then(|f| Accuracy::of(f, JUDGED_WITHIN)),
+        }
+    }
+
     /// How the forecasts so far ahead stand against "as now", "as yesterday" and "as last week".
     #[must_use]
     pub fn standing(&self, ahead: Span) -> Option<Standing> {
@@ -459,6 +548,14 @@ mod tests {
         let peak = outlook.ahead().unwrap().peak(0.5, at(4 * 288 + 100, 0), at(4 * 288 + 180, 0)).unwrap();
         assert!((peak.load.get() - 820.0).abs() < 60.0, "{peak:?}");
         assert!(peak.at.since(noon).max(noon.since(peak.at)) <= Span::minutes(60), "{peak:?}");
+        let (_, rps) = names();
+        let shown = outlook.foresight(&rps, Unit::PerSecond, true);
+        let accuracy = shown.accuracy.as_ref().unwrap();
+        assert_eq!((shown.points.len(), accuracy.demoted), (AHEAD_STEPS, false), "{accuracy:?}");
+        assert!(accuracy.loss < accuracy.naive_loss && accuracy.model.is_some(), "{accuracy:?}");
+        let said = shown.say(Language::English);
+        assert!(said.starts_with("rps foreseen: ") && said.contains(" over "), "{said}");
+        assert!(outlook.foresight(&rps, Unit::PerSecond, false).points.is_empty());
         let standing = outlook.standing(Span::minutes(15)).unwrap();
         assert!(standing.evidence > 20.0 && standing.loss < 10.0, "{standing:?}");
         assert!(largest < 64 * 1024, "{largest} bytes");

@@ -12,12 +12,12 @@ use std::time::{Duration, Instant};
 use headroom_core::action::Action;
 use headroom_core::controller::{Controller, Effect, Input, Notice, Order, Override, Settled, Snapshot};
 use headroom_core::decision::{By, DecisionId};
-use headroom_core::fleet::Fleet;
+use headroom_core::fleet::{Fleet, Signal};
 use headroom_core::memory::{AppliedPlan, Memory};
 use headroom_core::names::WorkloadName;
 use headroom_core::observation::{PoolStatus, TargetStatus};
 use headroom_core::outlook::{FitAnswer, FitOrder};
-use headroom_core::units::{Replicas, Span, Timestamp};
+use headroom_core::units::{Replicas, Span, Timestamp, Unit};
 use headroom_core::warm::WarmOrder;
 use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -326,7 +326,7 @@ impl Driver {
             }
             // Whoever asked may have gone meanwhile; then nobody misses the answer.
             Message::Overview(answer) => drop(answer.send(self.overview(at))),
-            Message::Workload(name, answer) => drop(answer.send(self.view(&name, at))),
+            Message::Workload(name, answer) => drop(answer.send(self.view(&name, at, true))),
             Message::Fleet(answer) => drop(answer.send(Arc::clone(self.controller.fleet()))),
             Message::Say { workload, word, answer } => {
                 if self.controller.fleet().workload(&workload).is_none() {
@@ -697,13 +697,14 @@ impl Driver {
             fleet: fleet.name().clone(),
             advise: self.advise,
             started_at: self.started_at,
-            workloads: fleet.workloads().keys().filter_map(|name| self.view(name, at)).collect(),
+            workloads: fleet.workloads().keys().filter_map(|name| self.view(name, at, false)).collect(),
             breaker: self.controller.breaker().cloned(),
             notices: self.notices.iter().cloned().collect(),
         }
     }
 
-    fn view(&self, name: &WorkloadName, at: Timestamp) -> Option<WorkloadView> {
+    /// A workload as it is now; with `whole`, the day that is foreseen too.
+    fn view(&self, name: &WorkloadName, at: Timestamp, whole: bool) -> Option<WorkloadView> {
         let workload = self.controller.fleet().workload(name)?;
         let memory = self.controller.memory(name)?;
         let starts = memory.start_ups();
@@ -729,6 +730,10 @@ impl Driver {
             },
             drain: memory.drains().times(),
             capacity: memory.capacity(workload),
+            forecast: memory.outlooks().next().map(|(signal, outlook)| {
+                let unit = workload.signals.get(signal).map_or(Unit::Count, Signal::unit);
+                outlook.foresight(signal, unit, whole)
+            }),
             cost: workload.price.zip(memory.status()).map(|(price, (_, status))| CostView::of(price, status)),
         })
     }

@@ -14,6 +14,7 @@ use headroom_core::fleet::{Fleet, ReplicaRange};
 use headroom_core::memory::{Freeze, Pending};
 use headroom_core::names::{FleetName, WorkloadName};
 use headroom_core::observation::{PoolStatus, TargetStatus};
+use headroom_core::outlook::Foresight;
 use headroom_core::start_up::Times;
 use headroom_core::together::{Opened, Part};
 use headroom_core::units::{Price, Replicas, Span, Timestamp};
@@ -104,6 +105,9 @@ pub struct WorkloadView {
     /// What one replica carries within the objective, where a strategy reckons with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capacity: Option<Capacity>,
+    /// What is foreseen of its load, where a signal is forecast (of several: the first by name).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forecast: Option<Foresight>,
     /// What it costs now, where the price is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<CostView>,

@@ -22,6 +22,7 @@ pub enum Model {
     /// What came at this time a week ago.
     WeeklyNaive,
     /// Direct seasonal autoregression.
+    #[serde(rename = "seasonal-regression", alias = "regression")]
     Regression,
     /// Holt-Winters: level, damped trend, profile.
     Smoothing,

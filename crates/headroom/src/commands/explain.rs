@@ -22,25 +22,31 @@ struct DecisionAnswer {
 pub(crate) async fn explain(args: &Explain, cli: &Cli, printer: Printer) -> Result<Exit> {
     let client = Client::new(cli)?;
     // `web-17` may be a decision or a workload; a decision that exists is meant first.
-    let decision = match args.what.parse::<DecisionId>() {
+    let view = match args.what.parse::<DecisionId>() {
         Ok(id) => match client.get::<DecisionAnswer>(&format!("/api/v1/decisions/{id}")).await {
-            Ok(answer) => Some(answer.decision),
+            Ok(answer) => {
+                printer.print(&answer.decision, |decision| text(decision, printer))?;
+                return Ok(Exit::Success);
+            }
             Err(error) => match args.what.parse::<WorkloadName>() {
-                Ok(name) => latest(&client, &name).await.map_err(|_| error)?,
+                Ok(name) => view(&client, &name).await.map_err(|_| error)?,
                 Err(_) => return Err(error),
             },
         },
-        Err(_) => latest(&client, &args.what.parse()?).await?,
+        Err(_) => view(&client, &args.what.parse()?).await?,
     };
-    match decision {
-        Some(decision) => printer.print(&decision, |decision| text(decision, printer))?,
+    match &view.latest {
+        Some(decision) => printer.print(decision, |decision| {
+            let ahead = view.forecast.as_ref().map(|f| format!("  {}\n", f.say(printer.language)));
+            text(decision, printer) + &ahead.unwrap_or_default()
+        })?,
         None => say!("nothing has been decided yet"),
     }
     Ok(Exit::Success)
 }
 
 pub(crate) async fn why_not(args: &OfWorkload, cli: &Cli, printer: Printer) -> Result<Exit> {
-    let view: WorkloadView = Client::new(cli)?.get(&format!("/api/v1/workloads/{}", args.workload)).await?;
+    let view = view(&Client::new(cli)?, &args.workload).await?;
     let Some(decision) = &view.latest else {
         say!("nothing has been decided yet");
         return Ok(Exit::Success);
@@ -61,8 +67,8 @@ pub(crate) async fn why_not(args: &OfWorkload, cli: &Cli, printer: Printer) -> R
     Ok(Exit::Success)
 }
 
-async fn latest(client: &Client, name: &WorkloadName) -> Result<Option<Decision>> {
-    Ok(client.get::<WorkloadView>(&format!("/api/v1/workloads/{name}")).await?.latest)
+async fn view(client: &Client, name: &WorkloadName) -> Result<WorkloadView> {
+    client.get(&format!("/api/v1/workloads/{name}")).await
 }
 
 /// A decision unfolded: what was seen, what was wanted, how the number moved.

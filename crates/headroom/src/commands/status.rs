@@ -34,6 +34,9 @@ fn text(overview: &Overview, printer: Printer) -> String {
                 view.name, part.limit, part.held, part.supply, part.pool
             ));
         }
+        if let Some(forecast) = &view.forecast {
+            out.push_str(&format!("\n{}: {}", view.name, forecast.say(printer.language)));
+        }
         if let Some(cost) = view.cost {
             out.push_str(&format!("\n{}: {}", view.name, cost.per_hour));
             if view.status.as_ref().is_some_and(|s| s.pool.is_some()) {
