@@ -60,7 +60,7 @@ impl Running {
         if let Some(set_aside) = &opened.set_aside {
             say!("warning: {}", set_aside.message);
         }
-        let mut wiring = Wiring::start(&loaded.fleet, &loaded.base, options.data).await?;
+        let mut wiring = Wiring::start(&loaded.fleet, &loaded.base, options.data, options.advise).await?;
         let start = Start {
             fleet: loaded.fleet,
             journal: journal.clone(),

@@ -1,7 +1,8 @@
 //! From a policy to running parts: targets, the balancer, sources.
 //!
 //! The only place that knows all of them. A policy that changes is wired again: workloads that stay keep their
-//! replicas, new ones get a target, removed ones are drained and stopped.
+//! replicas, new ones get a target, removed ones are drained and stopped, also those that were removed while no
+//! controller ran. While decisions are only said, nothing of a workload is stopped.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -35,6 +36,8 @@ pub(crate) struct Wiring {
     /// What is read from the sources of the policy, and what of it runs.
     groups: Vec<Group>,
     polled: Vec<(Group, JoinHandle<()>)>,
+    /// Whether decisions are only said.
+    advise: bool,
     /// Workloads that a new policy no longer has, while they drain.
     leaving: BTreeMap<WorkloadName, JoinHandle<()>>,
 }
@@ -48,7 +51,7 @@ struct Part {
 
 impl Wiring {
     /// Starts the parts of `fleet`, adopting what an earlier controller left. `base` is the policy's folder.
-    pub(crate) async fn start(fleet: &Fleet, base: &Path, data: &Path) -> Result<Self> {
+    pub(crate) async fn start(fleet: &Fleet, base: &Path, data: &Path, advise: bool) -> Result<Self> {
         let program = std::env::current_exe().context("the path of this program is not known")?;
         let command = BalancerCommand {
             command: vec![program.display().to_string(), "lb".to_owned(), "--socket".to_owned()],
@@ -64,12 +67,32 @@ impl Wiring {
             figures: Some(figures),
             groups: source::groups(fleet),
             polled: Vec::new(),
+            advise,
             leaving: BTreeMap::new(),
         };
         for (name, workload) in fleet.workloads() {
             wiring.add(name, workload).await?;
         }
+        if !advise {
+            wiring.retire_the_removed(fleet);
+        }
         Ok(wiring)
+    }
+
+    /// Lets the replicas of workloads go that were taken out of the policy while no controller ran.
+    fn retire_the_removed(&mut self, fleet: &Fleet) {
+        for name in ProcessTarget::known(&self.data) {
+            if fleet.workload(&name).is_some() {
+                continue;
+            }
+            let (data, removed) = (self.data.clone(), name.clone());
+            let retired = tokio::spawn(async move {
+                if let Err(error) = ProcessTarget::retire(&removed, &data).await {
+                    tracing::warn!(workload = %removed, %error, "what is left of a removed workload can't be ended");
+                }
+            });
+            self.leaving.insert(name, retired);
+        }
     }
 
     async fn add(&mut self, name: &WorkloadName, workload: &Workload) -> Result<()> {
@@ -171,8 +194,9 @@ impl Wiring {
         self.feed(handle);
         // A drain may take minutes, and the next change of the policy must not wait for it.
         self.leaving.retain(|_, leaving| !leaving.is_finished());
+        let how = if self.advise { Leave::Running } else { Leave::Stopped };
         for (name, target) in gone {
-            self.leaving.insert(name, tokio::spawn(async move { target.leave(Leave::Stopped).await }));
+            self.leaving.insert(name, tokio::spawn(async move { target.leave(how).await }));
         }
         Ok(())
     }
@@ -190,8 +214,13 @@ impl Wiring {
         self.balancer.listening().borrow().clone()
     }
 
-    /// Lets go of everything.
+    /// Lets go of everything. Who only says what it would do stops no replica: what it found goes on.
     pub(crate) async fn stop(self, how: Leave) {
+        let finds_replicas = |part: &Part| !part.target.supervisor().status().replicas.is_empty();
+        let how = match how {
+            Leave::Stopped if self.advise && self.parts.values().any(finds_replicas) => Leave::Running,
+            how => how,
+        };
         let targets = self.targets();
         for part in self.parts.values() {
             part.stop_source();

@@ -55,6 +55,7 @@ pub(crate) async fn run(args: &Run, cli: &Cli) -> Result<Exit> {
     let how = if args.leave_running { Leave::Running } else { Leave::Stopped };
     match how {
         Leave::Running => say!("headroom stops; replicas and balancer go on"),
+        Leave::Stopped if args.advise => say!("headroom stops; replicas, if there are any, go on"),
         Leave::Stopped => say!("headroom stops; replicas finish what they have (again Ctrl-C: at once)"),
     }
     tokio::select! {

@@ -2,6 +2,66 @@
 
 use crate::rig::{Rig, alone, eventually, get, headroom, policy, policy_of, stderr, stdout};
 
+/// A file system of its own for a folder, small enough to be filled.
+struct SmallDisk(std::path::PathBuf);
+
+impl SmallDisk {
+    /// `None` where this user may not mount, as outside of root.
+    fn mount(folder: std::path::PathBuf) -> Option<Self> {
+        std::fs::create_dir_all(&folder).expect("the folder is made");
+        let mounted = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=4m,mode=0700", "tmpfs"])
+            .arg(&folder)
+            .stderr(std::process::Stdio::null())
+            .status();
+        mounted.is_ok_and(|status| status.success()).then_some(Self(folder))
+    }
+
+    /// Takes all that is free; the file that holds it.
+    fn fill(&self) -> std::path::PathBuf {
+        let ballast = self.0.join("ballast");
+        let mut file = std::fs::File::create(&ballast).expect("the disk is not full yet");
+        for size in [65_536, 512] {
+            while std::io::Write::write_all(&mut file, &vec![0; size]).is_ok() {}
+        }
+        ballast
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").args(["-l"]).arg(&self.0).status();
+    }
+}
+
+/// What can't be written down is not done; requests go on, and so does all else once there is space.
+#[test]
+fn on_a_full_disk_nothing_changes_until_there_is_space() {
+    let pushed = policy(1, 9)
+        .replace("rps: { balancer: requestsPerSecond, window: 500ms }", "jobs: { push: { unit: count } }")
+        .replace("signal: rps, perReplica: 50", "signal: jobs, perReplica: 10");
+    let mut rig = Rig::new(&pushed);
+    let Some(disk) = SmallDisk::mount(rig.data()) else {
+        eprintln!("left out: this user may not mount a small disk");
+        return;
+    };
+    rig.start_until_ready(1);
+    let ballast = disk.fill();
+    eventually("the trouble is said", || {
+        let _ = rig.ask(&["push", "web", "jobs", "35"]);
+        rig.said().contains("nothing is changed until it can").then_some(())
+    });
+    assert!(rig.said().contains("free space"), "{}", rig.said());
+    assert_eq!(get(&rig.address(), "/").unwrap().0, 200, "requests go on");
+    assert_eq!(rig.count("wanted"), Some(1), "what can't be recorded is not done");
+    std::fs::remove_file(ballast).unwrap();
+    eventually("it goes on by itself", || {
+        let _ = rig.ask(&["push", "web", "jobs", "35"]);
+        (rig.count("ready")? == 4).then_some(())
+    });
+    rig.stop();
+}
+
 #[test]
 fn a_policy_with_mistakes_is_refused_with_all_of_them() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,6 +1,6 @@
 //! What must hold while replicas, balancer and controller come and go.
 
-use crate::rig::{Rig, eventually, get, load, policy, policy_of, runs, signal};
+use crate::rig::{Rig, eventually, get, load, policy, policy_of, policy_with_api, runs, signal};
 
 /// A3, A14, A35, C1: a surge grows the workload, calm shrinks it, and no request fails.
 #[test]
@@ -139,4 +139,55 @@ fn a_warm_pool_answers_a_surge_without_a_start() {
     let pids = rig.replica_pids();
     rig.stop();
     eventually("nothing is left", || pids.iter().all(|pid| !runs(*pid)).then_some(()));
+}
+
+/// A workload that a policy no longer has drains beside what goes on: the next change does not wait for it.
+#[test]
+fn a_removed_workload_that_drains_does_not_hold_up_the_next_change() {
+    let mut rig = Rig::new(&policy_with_api(1, "10m"));
+    rig.start_until_ready(1);
+    let api =
+        eventually("the second workload runs", || rig.replica_pids_with("--capacity 77").first().copied());
+    let busy = rig.listens("api");
+    let held = std::thread::spawn(move || get(&busy, "/load/10"));
+    std::fs::write(rig.file(), policy(1, 4)).unwrap();
+    eventually("the second workload is gone from the fleet", || {
+        (rig.json(&["status"])?.get("workloads")?.as_array()?.len() == 1).then_some(())
+    });
+    std::fs::write(rig.file(), policy(3, 4)).unwrap();
+    rig.ready(3);
+    assert!(runs(api), "it drains still");
+    let _ = held.join();
+    // Its drain would take ten minutes; nobody waits for that here.
+    rig.kill_controller();
+}
+
+/// What was taken out of the policy while no controller ran is ended by the next one.
+#[test]
+fn a_workload_removed_while_nobody_ran_leaves_nothing_behind() {
+    let mut rig = Rig::new(&policy_with_api(1, "1s"));
+    rig.start_until_ready(1);
+    let api =
+        eventually("the second workload runs", || rig.replica_pids_with("--capacity 77").first().copied());
+    let web = rig.replica_pids_with("--capacity 100");
+    rig.kill_controller();
+    std::fs::write(rig.file(), policy(1, 4)).unwrap();
+    rig.start_until_ready(1);
+    eventually("the removed workload's replica ends", || (!runs(api)).then_some(()));
+    assert_eq!(rig.replica_pids_with("--capacity 100"), web, "the others are adopted");
+    assert!(rig.replica_pids_with("--capacity 77").is_empty(), "none is started instead");
+}
+
+/// Who only says what it would do ends nothing that it found.
+#[test]
+fn advise_ends_nothing_it_found() {
+    let mut rig = Rig::new(&policy_with_api(1, "1s"));
+    rig.start_until_ready(1);
+    let all = eventually("both run", || Some(rig.replica_pids()).filter(|pids| pids.len() == 2));
+    rig.kill_controller();
+    std::fs::write(rig.file(), policy(1, 4)).unwrap();
+    let mut rig = rig.with(&["--advise"]);
+    rig.start_until_ready(1);
+    rig.stop();
+    assert_eq!(rig.replica_pids(), all);
 }

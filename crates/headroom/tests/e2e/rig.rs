@@ -55,6 +55,25 @@ spec:
     )
 }
 
+/// The same with a second workload, `api`, whose replica is known by `--capacity 77` and takes `drain` to drain.
+pub(crate) fn policy_with_api(min: u32, drain: &str) -> String {
+    let api = format!(
+        r#"    api:
+      target:
+        process:
+          command: ["{program}", sample-app, --port, "$PORT", --capacity, "77"]
+          stop: {{ drain: {drain}, grace: 2s }}
+      balancer: {{ listen: 127.0.0.1:0 }}
+      replicas: {{ min: 1, max: 1 }}
+      signals: {{ rps: {{ balancer: requestsPerSecond }} }}
+      strategies:
+        - targetTracking: {{ signal: rps, perReplica: 50 }}
+"#,
+        program = headroom()
+    );
+    policy_of(min, 4, "--start-up, 250ms, --capacity, \"100\"", &api)
+}
+
 impl Rig {
     /// A rig on `policy`, not yet started.
     pub(crate) fn new(policy: &str) -> Self {
@@ -171,17 +190,25 @@ impl Rig {
 
     /// The workload as `status` shows it.
     pub(crate) fn web(&self) -> Option<Value> {
-        self.json(&["status"])?.pointer("/workloads/0").cloned()
+        let workloads = self.json(&["status"])?.get("workloads")?.as_array()?.clone();
+        workloads.into_iter().find(|workload| workload["name"] == "web")
     }
 
     pub(crate) fn count(&self, of: &str) -> Option<u64> {
         self.web()?.pointer(&format!("/status/{of}"))?.as_u64()
     }
 
-    /// Where the workload is reached.
+    /// Where the workload `web` is reached.
     pub(crate) fn address(&self) -> String {
+        self.listens("web")
+    }
+
+    /// Where a workload is reached.
+    pub(crate) fn listens(&self, workload: &str) -> String {
         eventually("the balancer listens", || {
-            let listen = self.web()?.get("listen")?.as_str()?.to_owned();
+            let workloads = self.json(&["status"])?.get("workloads")?.as_array()?.clone();
+            let listen =
+                workloads.iter().find(|w| w["name"] == workload)?.get("listen")?.as_str()?.to_owned();
             (!listen.ends_with(":0")).then_some(listen)
         })
     }
@@ -199,6 +226,13 @@ impl Rig {
             .map(|(pid, _)| pid)
             .collect();
         pids.sort_unstable();
+        pids
+    }
+
+    /// The pids of the replicas whose command line holds `argument`.
+    pub(crate) fn replica_pids_with(&self, argument: &str) -> Vec<u32> {
+        let mut pids = self.replica_pids();
+        pids.retain(|pid| command_of(*pid).is_some_and(|command| command.contains(argument)));
         pids
     }
 
@@ -269,15 +303,16 @@ pub(crate) fn runs(pid: u32) -> bool {
 
 fn processes() -> Vec<(u32, String)> {
     let entries = std::fs::read_dir("/proc").unwrap().flatten();
-    let command = |pid: u32| {
-        let raw = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-        Some((pid, String::from_utf8_lossy(&raw).replace('\0', " ")))
-    };
     entries
         .filter_map(|e| e.file_name().to_str()?.parse().ok())
         .filter(|pid| runs(*pid))
-        .filter_map(command)
+        .filter_map(|pid| Some((pid, command_of(pid)?)))
         .collect()
+}
+
+fn command_of(pid: u32) -> Option<String> {
+    let raw = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    Some(String::from_utf8_lossy(&raw).replace('\0', " "))
 }
 
 fn environment_of(pid: u32) -> String {

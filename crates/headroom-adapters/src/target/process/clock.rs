@@ -62,6 +62,11 @@ impl Clock {
         self.moment + self.instant.elapsed()
     }
 
+    /// When an instant was; no earlier than when this clock began.
+    pub(crate) fn at(&self, instant: Instant) -> Moment {
+        self.moment + instant.saturating_duration_since(self.instant)
+    }
+
     pub(crate) fn instant(&self, at: Moment) -> Instant {
         self.instant + at.since(self.moment)
     }

@@ -8,12 +8,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use procfs::FromRead as _;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::time::Instant;
 
 use super::clock::Moment;
 
@@ -41,6 +44,17 @@ pub(crate) struct Seen {
 /// All processes at about one moment, by pid. `/proc` can't be read at one moment: what starts or ends
 /// meanwhile may be missing.
 pub(crate) type Snapshot = BTreeMap<u32, Seen>;
+
+/// A look at all processes that several may share.
+#[derive(Debug, Clone)]
+pub(crate) struct Census {
+    pub(crate) taken: Instant,
+    pub(crate) processes: Arc<Snapshot>,
+}
+
+/// How old a census may be that is handed out again. Half of the interval at which usage is measured: whoever asks
+/// once in that interval never gets the same one twice.
+const CENSUS_SHARED_FOR: Duration = Duration::from_millis(500);
 
 /// The id the kernel drew for this boot.
 pub(crate) fn boot_id() -> io::Result<String> {
@@ -85,6 +99,19 @@ pub(crate) fn snapshot() -> io::Result<Snapshot> {
         }
     }
     Ok(found)
+}
+
+/// Looks at every process, or hands out what was seen a moment ago: `/proc` is the same for all workloads, and
+/// reading it is most of what measuring costs. Blocks, also while another thread reads it.
+pub(crate) fn census() -> io::Result<Census> {
+    static LAST: Mutex<Option<Census>> = Mutex::new(None);
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(census) = last.as_ref().filter(|census| census.taken.elapsed() < CENSUS_SHARED_FOR) {
+        return Ok(census.clone());
+    }
+    let census = Census { taken: Instant::now(), processes: Arc::new(snapshot()?) };
+    *last = Some(census.clone());
+    Ok(census)
 }
 
 /// The value of a variable in the environment a process started with. `None` if it isn't set, if the
@@ -187,7 +214,7 @@ impl Hold {
 }
 
 fn look(pid: u32) -> Option<Seen> {
-    let stat = procfs::process::Process::new(i32::try_from(pid).ok()?).ok()?.stat().ok()?;
+    let stat = procfs::process::Stat::from_file(format!("/proc/{pid}/stat")).ok()?;
     let reaped = u64::try_from(stat.cutime).ok()? + u64::try_from(stat.cstime).ok()?;
     Some(Seen {
         id: ProcessId { pid, start: stat.starttime },

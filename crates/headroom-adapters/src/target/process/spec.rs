@@ -64,19 +64,24 @@ impl ReplicaSpec {
         if command.first().is_none_or(String::is_empty) {
             return Err(EmptyCommand);
         }
-        Ok(Self {
-            command,
+        Ok(Self { command, working_dir: working_dir.into(), ..Self::of_nothing() })
+    }
+
+    /// What ends replicas and starts none: no program, the default rules.
+    pub(crate) fn of_nothing() -> Self {
+        Self {
+            command: Vec::new(),
             env: BTreeMap::new(),
-            working_dir: working_dir.into(),
+            working_dir: PathBuf::new(),
             health: HealthSpec::default(),
             stop: StopSpec::default(),
             backoff: BackoffSpec::default(),
             max_lifetime: None,
             preload: Vec::new(),
-        })
+        }
     }
 
-    /// The program and its arguments; never empty.
+    /// The program and its arguments; never empty of a spec that starts any.
     pub fn command(&self) -> &[String] {
         &self.command
     }

@@ -125,6 +125,32 @@ impl ProcessSupervisor {
     /// If the directory is in use or unusable, or the machine's processes can't be read. A command that
     /// can't be started is no error here but a finding: it may be built later.
     pub async fn start(spec: ReplicaSpec, config: SupervisorConfig) -> Result<Self, SupervisorError> {
+        let workload: Arc<str> = config.workload.as_str().into();
+        let (commands, inbox) = mpsc::channel(COMMANDS);
+        let (actor, status, changes) = Self::actor(spec, config).await?;
+        tokio::spawn(actor.run(inbox));
+        Ok(Self { workload, commands, status, changes })
+    }
+
+    /// Ends the replicas that an earlier supervisor left running for a workload that is wanted no more, with the
+    /// default drain and grace; starts none. Returns when they are gone.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn retire(config: SupervisorConfig) -> Result<(), SupervisorError> {
+        let nothing = ReplicaSpec::of_nothing();
+        let (mut actor, _status, _changes) = Self::actor(nothing, config).await?;
+        actor.stop_all(Duration::MAX);
+        let (_commands, inbox) = mpsc::channel(COMMANDS);
+        actor.run(inbox).await;
+        Ok(())
+    }
+
+    /// The owner of what an earlier supervisor left in the directory, not running yet.
+    async fn actor(
+        spec: ReplicaSpec,
+        config: SupervisorConfig,
+    ) -> Result<(Actor, watch::Receiver<Arc<Status>>, watch::Receiver<u64>), SupervisorError> {
         let SupervisorConfig { workload, directory, ports, seed } = config;
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         if workload.is_empty() || workload.starts_with('.') || !workload.chars().all(plain) {
@@ -144,19 +170,15 @@ impl ProcessSupervisor {
             },
         })?;
 
-        let (commands, inbox) = mpsc::channel(COMMANDS);
         let ground = Ground {
-            workload: workload.clone(),
+            workload,
             home: Home::of(survey.store.directory()),
             clock: survey.clock,
             store: Arc::new(survey.store),
             ports,
             seed,
         };
-        let (actor, status, changes) =
-            Actor::new(spec, ground, survey.record, survey.adoption, survey.damage);
-        tokio::spawn(actor.run(inbox));
-        Ok(Self { workload: workload.into(), commands, status, changes })
+        Ok(Actor::new(spec, ground, survey.record, survey.adoption, survey.damage))
     }
 
     /// Makes it `to` replicas. Saying so again changes nothing. Returns the generation.

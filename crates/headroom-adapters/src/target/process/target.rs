@@ -58,14 +58,26 @@ impl ProcessTarget {
         seed: u64,
     ) -> Result<Self, SetupError> {
         let spec = spec(settings, pool, policy_dir)?;
-        let config = SupervisorConfig {
-            workload: workload.as_str().to_owned(),
-            directory: data_dir.join("process").join(workload.as_str()),
-            ports: Ports::Ephemeral,
-            seed,
-        };
-        let supervisor = ProcessSupervisor::start(spec, config).await?;
+        let supervisor = ProcessSupervisor::start(spec, config(workload, data_dir, seed)).await?;
         Ok(Self { supervisor })
+    }
+
+    /// The workloads that controllers on this data directory have had, whether or not any replica of them is left.
+    pub fn known(data_dir: &Path) -> Vec<WorkloadName> {
+        let Ok(folders) = std::fs::read_dir(data_dir.join("process")) else { return Vec::new() };
+        let mut names: Vec<WorkloadName> =
+            folders.flatten().filter_map(|folder| folder.file_name().to_str()?.parse().ok()).collect();
+        names.sort_unstable();
+        names
+    }
+
+    /// Ends the replicas that an earlier controller left of a workload which the policy no longer has, and returns when
+    /// they are gone: see [`ProcessSupervisor::retire`].
+    ///
+    /// # Errors
+    /// If the supervisor can't start.
+    pub async fn retire(workload: &WorkloadName, data_dir: &Path) -> Result<(), SupervisorError> {
+        ProcessSupervisor::retire(config(workload, data_dir, 0)).await
     }
 
     /// Takes changed settings on, without a request lost: see [`ProcessSupervisor::set_spec`].
@@ -129,6 +141,16 @@ impl WarmPool for ProcessTarget {
         let done = self.supervisor.keep_warm(order.keep().0).await;
         done.map_err(|error| TargetError::Failed(error.to_string()))?;
         self.look().await
+    }
+}
+
+/// Where the supervisor of a workload keeps what it must not forget.
+fn config(workload: &WorkloadName, data_dir: &Path, seed: u64) -> SupervisorConfig {
+    SupervisorConfig {
+        workload: workload.as_str().to_owned(),
+        directory: data_dir.join("process").join(workload.as_str()),
+        ports: Ports::Ephemeral,
+        seed,
     }
 }
 

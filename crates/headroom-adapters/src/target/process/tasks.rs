@@ -12,7 +12,7 @@ use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{Instant, sleep};
 
 use super::fault::Exit;
-use super::host::{self, Hold, ProcessId, Snapshot};
+use super::host::{self, Census, Hold, ProcessId};
 use super::logs;
 use super::probe;
 use super::spec::{PreloadSpec, Probe};
@@ -51,7 +51,7 @@ pub(crate) enum Report {
     /// All of a replica is gone, but for these.
     Swept { which: Which, left: BTreeSet<ProcessId> },
     /// All processes were looked at.
-    Sampled(io::Result<Snapshot>),
+    Sampled(io::Result<Census>),
 }
 
 /// All of one replica, as far as it is known.
@@ -225,7 +225,7 @@ impl Tasks {
                     // A log that was deleted by hand is nothing to act on.
                     let _ = logs::bound(&log);
                 }
-                host::snapshot()
+                host::census()
             });
             Report::Sampled(sampled.await.unwrap_or_else(|error| Err(io::Error::other(error))))
         });

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::clock::Moment;
-use super::super::host::{self, Snapshot};
+use super::super::host::{self, Census};
 use super::super::status::Usage;
 use super::super::tasks::Which;
 use super::{Actor, probe_interval};
@@ -40,9 +40,13 @@ impl Actor {
     }
 
     /// Reckons each replica's usage from a look at all processes.
-    pub(super) fn measure(&mut self, snapshot: &Snapshot, now: Moment) {
+    pub(super) fn measure(&mut self, census: &Census) {
+        let (snapshot, now) = (&*census.processes, self.ground.clock.at(census.taken));
         for process in self.slots.values_mut().filter_map(|slot| slot.process.as_mut()) {
             let Some(root) = process.id else { continue };
+            if process.cpu_at.is_some_and(|(at, _)| at >= now) {
+                continue;
+            }
             // The environment isn't read here: what has left group and tree is known from before, or is
             // found at the sweep.
             process.members = host::members(snapshot, root, &process.members, |_| false);
@@ -55,8 +59,7 @@ impl Actor {
             let cpu_cores = process.cpu_at.and_then(|(at, before)| {
                 // Less than before: a child's time went to init with it, so the sum says nothing.
                 let used = cpu.checked_sub(before)?;
-                let elapsed = now.since(at);
-                (!elapsed.is_zero()).then(|| used.as_secs_f64() / elapsed.as_secs_f64())
+                Some(used.as_secs_f64() / now.since(at).as_secs_f64())
             });
             process.cpu_at = Some((now, cpu));
             // No members: it ended in this moment, and what it used is unknown, not nothing.

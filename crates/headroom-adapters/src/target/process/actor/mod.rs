@@ -283,22 +283,26 @@ impl Actor {
                 self.closing.push(reply);
                 match how {
                     Shutdown::Detach => return false,
-                    Shutdown::StopAll { drain } => {
-                        self.is_closing = true;
-                        self.pool = 0;
-                        if self.desired != 0 {
-                            self.desired = 0;
-                            self.generation += 1;
-                        }
-                        let all: Vec<u32> = self.slots.keys().copied().collect();
-                        for index in all {
-                            self.apply(index, Event::Leave { why: Leave::Shutdown, drain }, now);
-                        }
-                    }
+                    Shutdown::StopAll { drain } => self.stop_all(drain),
                 }
             }
         }
         true
+    }
+
+    /// Begins to end all replicas; none is started any more, and the actor ends with the last.
+    pub(crate) fn stop_all(&mut self, drain: Duration) {
+        let now = self.ground.clock.now();
+        self.is_closing = true;
+        self.pool = 0;
+        if self.desired != 0 {
+            self.desired = 0;
+            self.generation += 1;
+        }
+        let all: Vec<u32> = self.slots.keys().copied().collect();
+        for index in all {
+            self.apply(index, Event::Leave { why: Leave::Shutdown, drain }, now);
+        }
     }
 
     /// Replicas that serve are rotated to the new version by and by; those that don't are started anew at
@@ -375,7 +379,7 @@ impl Actor {
             Report::Sampled(snapshot) => {
                 self.sampling = false;
                 match snapshot {
-                    Ok(snapshot) => self.measure(&snapshot, now),
+                    Ok(census) => self.measure(&census),
                     Err(error) => {
                         let text = format!("usage can't be measured: {error}; is /proc mounted?");
                         self.find("unmeasured", None, text, now);
