@@ -24,7 +24,7 @@ use crate::inspect::{Finding, inspect, inspect_shared};
 use crate::memory::{Answer, AppliedPlan, Change, Failure, Freeze, LOOK_FRESH_FOR, Memory, Pending};
 use crate::names::{SignalName, WorkloadName};
 use crate::observation::TargetStatus;
-use crate::outlook::{FitAnswer, FitOrder};
+use crate::outlook::{FitAnswer, FitOrder, History, Outlook};
 use crate::reading::{Absence, Reading, Sample};
 use crate::reason::Reason;
 use crate::strategy::{StrategyMemory, Watch};
@@ -108,6 +108,17 @@ pub enum Input {
         at: Timestamp,
         /// What came of the order.
         answer: FitAnswer,
+    },
+    /// A source told a signal's past, or could not.
+    Recalled {
+        /// When.
+        at: Timestamp,
+        /// Whose signal.
+        workload: WorkloadName,
+        /// Which.
+        signal: SignalName,
+        /// The past, or why there is none.
+        history: Result<History, String>,
     },
     /// A policy was loaded.
     FleetChanged {
@@ -370,12 +381,13 @@ impl Controller {
             }
             // The next look at the workload, within a second, decides with it.
             Input::Fitted { at: _, answer } => {
-                let FitAnswer { workload, signal, fitted, ahead } = answer;
-                let memory = self.memories.get_mut(&workload);
-                let outlook = memory.and_then(|m| m.signal_mut(&signal)?.outlook.as_mut());
-                if let Some(outlook) = outlook {
-                    outlook.answered(fitted.map(|f| *f), ahead);
+                let FitAnswer { workload, signal, fitted, ahead, record } = answer;
+                if let Some(outlook) = self.outlook_mut(&workload, &signal) {
+                    outlook.answered(fitted.map(|f| *f), ahead, record.map(|r| *r));
                 }
+            }
+            Input::Recalled { at, workload, signal, history } => {
+                self.recalled(at, &workload, &signal, &history, &mut effects);
             }
             Input::FleetChanged { at: _, fleet } => self.fleet_changed(fleet, &mut effects),
             Input::Restarted { at: _ } => {
@@ -521,6 +533,37 @@ impl Controller {
         }
         if let Some((settings, memory)) = self.fleet.workload(workload).zip(self.memories.get(workload)) {
             self.together.enter(workload, settings, memory);
+        }
+    }
+
+    fn outlook_mut(&mut self, workload: &WorkloadName, signal: &SignalName) -> Option<&mut Outlook> {
+        self.memories.get_mut(workload)?.signal_mut(signal)?.outlook.as_deref_mut()
+    }
+
+    fn recalled(
+        &mut self,
+        at: Timestamp,
+        workload: &WorkloadName,
+        signal: &SignalName,
+        history: &Result<History, String>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(outlook) = self.outlook_mut(workload, signal) else { return };
+        match history {
+            Ok(history) => {
+                outlook.recall(at, history);
+                let order = outlook.order(at, workload, signal);
+                effects.extend(order.map(|order| Effect::Fit(Box::new(order))));
+            }
+            Err(why) => effects.push(Effect::Notify(Notice {
+                at,
+                workload: workload.clone(),
+                code: "history-missing".to_owned(),
+                message: format!(
+                    "the past of `{signal}` could not be had: {why}. Its forecasts learn from now on; the next start \
+                     asks again"
+                ),
+            })),
         }
     }
 

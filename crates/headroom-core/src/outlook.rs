@@ -5,11 +5,14 @@
 //! controller carries it out beside the loop and brings the [`FitAnswer`] back as an input, so live, simulated and
 //! replayed runs have the same forecasts. Nothing here works anything out while a decision waits.
 //!
+//! A signal that is new here may have a past elsewhere: a [`History`] stands before its own steps, once, and the next
+//! answer brings the record that forecasts would have had on its last day.
+//!
 //! Bounded: 28 days of steps, one fit, one path of a day for each level.
 
 use std::sync::Arc;
 
-use headroom_forecast::{Budget, Event, Fitted, Forecaster, Model, Settings, Standing};
+use headroom_forecast::{Budget, Event, Fitted, Forecaster, Model, Scoreboard, Series, Settings, Standing};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +27,14 @@ pub const AHEAD_STEPS: usize = 288;
 /// Learned anew every half hour: a refit is a hundredth of a second beside the loop, and while the history is short
 /// half an hour adds much to it.
 const REFIT_EVERY_STEPS: u32 = 6;
+/// How much past is asked for of a source that keeps one: two weeks show the week twice.
+pub const RECALLED: Span = Span::hours(14 * 24);
+/// The last day of a past is forecast as it came, so that the record tells of every hour of a day,
+const REHEARSED_STEPS: usize = 288;
+/// learned anew every hour: half as often as live, for half the work (24 fits).
+const REHEARSAL_REFITS: u32 = 12;
+/// Less than so many measured steps before that day teach no day, and nothing is rehearsed.
+const REHEARSED_FROM: usize = 288;
 /// How much work a refit may be. The budget cuts history, not time; 100 ms hold all 28 days.
 const BUDGET_MS: u32 = 100;
 /// An answer that did not come within two steps never will: it is asked again.
@@ -56,6 +67,22 @@ pub struct Outlook {
     asked: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ahead: Option<Ahead>,
+    /// Its past was given to it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    recalled: bool,
+    /// Its record is to be worked out from that past.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    rehearse: bool,
+}
+
+/// A signal's past from before it was measured here, as its source kept it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct History {
+    /// When the first step begins; a multiple of [`STEP`].
+    pub from: Timestamp,
+    /// The mean of each step; `None` where nothing is known.
+    pub steps: Vec<Option<Level>>,
 }
 
 /// The step that is under way.
@@ -86,6 +113,8 @@ pub struct FitOrder {
     pub signal: SignalName,
     forecaster: Arc<Forecaster>,
     learn: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    rehearse: bool,
 }
 
 /// What came of a [`FitOrder`].
@@ -102,6 +131,9 @@ pub struct FitAnswer {
     /// The load to come; `None` where nothing was ever measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ahead: Option<Ahead>,
+    /// The record that forecasts would have had on the last day of a past that was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<Box<Scoreboard>>,
 }
 
 /// The highest load that is foreseen within a stretch of time.
@@ -255,6 +287,10 @@ impl Accuracy {
     }
 }
 
+fn settings() -> Settings {
+    let step_s = u32::try_from(step_ms() / 1000).unwrap_or(u32::MAX);
+    Settings { step_s, horizon_steps: AHEAD_STEPS, refit_every_steps: REFIT_EVERY_STEPS }
+}
 fn step_of(at: Timestamp) -> i64 {
     at.as_millis().div_euclid(step_ms())
 }
@@ -269,12 +305,19 @@ fn rounded(value: f64, digits: usize) -> f64 {
 }
 
 impl FitOrder {
-    /// Does the work: pure, some milliseconds.
+    /// Does the work: pure, some milliseconds; half a second where a record is to be worked out.
     #[must_use]
     pub fn run(&self) -> FitAnswer {
         let mut forecaster = Arc::clone(&self.forecaster);
+        let budget = Budget::millis(BUDGET_MS);
+        let record = self
+            .rehearse
+            .then(|| Box::new(short(&forecaster.rehearsed(REHEARSED_STEPS, REHEARSAL_REFITS, budget))));
+        if let Some(record) = &record {
+            Arc::make_mut(&mut forecaster).adopt((**record).clone());
+        }
         let fitted = self.learn.then(|| {
-            let fitted = short(&forecaster.fit_request().run(Budget::millis(BUDGET_MS)));
+            let fitted = short(&forecaster.fit_request().run(budget));
             Arc::make_mut(&mut forecaster).install(fitted.clone());
             Box::new(fitted)
         });
@@ -288,12 +331,12 @@ impl FitOrder {
             });
             Some(Ahead { from, paths: [paths.next()?, paths.next()?, paths.next()?, paths.next()?] })
         });
-        FitAnswer { workload: self.workload.clone(), signal: self.signal.clone(), fitted, ahead }
+        FitAnswer { workload: self.workload.clone(), signal: self.signal.clone(), fitted, ahead, record }
     }
 }
 
-/// A fit with every figure to [`DIGITS`] digits, which halves its text in the journal.
-fn short(fitted: &Fitted) -> Fitted {
+/// A fit or a record with every figure to [`DIGITS`] digits, which halves its text in the journal.
+fn short<T: Clone + Serialize + serde::de::DeserializeOwned>(whole: &T) -> T {
     fn shorten(value: &mut serde_json::Value) {
         match value {
             serde_json::Value::Number(n) if n.is_f64() => {
@@ -307,9 +350,9 @@ fn short(fitted: &Fitted) -> Fitted {
             _ => {}
         }
     }
-    let Ok(mut value) = serde_json::to_value(fitted) else { return fitted.clone() };
+    let Ok(mut value) = serde_json::to_value(whole) else { return whole.clone() };
     shorten(&mut value);
-    serde_json::from_value(value).unwrap_or_else(|_| fitted.clone())
+    serde_json::from_value(value).unwrap_or_else(|_| whole.clone())
 }
 
 impl Outlook {
@@ -351,10 +394,7 @@ impl Outlook {
         // Each part is finite; their sum may not be.
         let mean = Some(filling.sum / f64::from(filling.count)).filter(|m| m.is_finite());
         if self.forecaster.is_none() {
-            let step_s = u32::try_from(step_ms() / 1000).unwrap_or(u32::MAX);
-            let settings =
-                Settings { step_s, horizon_steps: AHEAD_STEPS, refit_every_steps: REFIT_EVERY_STEPS };
-            self.forecaster = Forecaster::new(settings, start).ok().map(|mut forecaster| {
+            self.forecaster = Forecaster::new(settings(), start).ok().map(|mut forecaster| {
                 forecaster.set_events(self.events.clone());
                 Arc::new(forecaster)
             });
@@ -365,6 +405,45 @@ impl Outlook {
         if forecaster.observe_at(start, mean.map(|m| rounded(m, DIGITS))).is_ok() {
             self.stale = true;
         }
+    }
+
+    /// Whether a past from elsewhere would be of use: none was given, and its own is shorter than a day.
+    #[must_use]
+    pub fn lacks_history(&self) -> bool {
+        !self.recalled && self.forecaster().is_none_or(|f| f.series().len() < AHEAD_STEPS)
+    }
+
+    /// Puts a past before its own steps, once; its own stand where both know something, and what lies at or after
+    /// `at` is no past.
+    pub(crate) fn recall(&mut self, at: Timestamp, history: &History) {
+        if !self.lacks_history() {
+            return;
+        }
+        self.recalled = true;
+        let first = step_of(history.from);
+        let own = self.forecaster().map(Forecaster::series);
+        let own_first = own.map(|s| s.start_unix_s().div_euclid(step_ms() / 1000));
+        let end = own_first.or(self.filling.map(|f| f.step)).unwrap_or_else(|| step_of(at)).min(step_of(at));
+        let known = usize::try_from(end.saturating_sub(first)).unwrap_or(0).min(history.steps.len());
+        let known = &history.steps[..known];
+        let Some(last) = known.iter().rposition(Option::is_some) else { return };
+        let before = known.iter().take(last + 1).map(|v| v.map(|v| rounded(v.get(), DIGITS)));
+        let start = first.saturating_mul(step_ms() / 1000);
+        let Ok(mut series) = Series::from_values(settings().step_s, start, before) else { return };
+        let measured = series.values().flatten().count();
+        for (k, value) in own.into_iter().flat_map(|own| own.values().enumerate()) {
+            let at = own_first.unwrap_or(end).saturating_add(i64::try_from(k).unwrap_or(i64::MAX));
+            if series.push_at(at.saturating_mul(step_ms() / 1000), value).is_err() {
+                return;
+            }
+        }
+        let mut forecaster = Forecaster::with_history(settings(), series);
+        forecaster.set_events(self.events.clone());
+        self.forecaster = Some(Arc::new(forecaster));
+        self.rehearse = measured >= REHEARSED_FROM + REHEARSED_STEPS;
+        self.stale = true;
+        // What is under way was ordered without that past.
+        self.asked = None;
     }
 
     /// The work that is due, if any.
@@ -382,13 +461,23 @@ impl Outlook {
         self.stale = false;
         self.asked = Some(at);
         let learn = forecaster.needs_fit();
-        Some(FitOrder { workload: workload.clone(), signal: signal.clone(), forecaster, learn })
+        let rehearse = self.rehearse;
+        Some(FitOrder { workload: workload.clone(), signal: signal.clone(), forecaster, learn, rehearse })
     }
 
     /// Takes in what came of an order.
-    pub(crate) fn answered(&mut self, fitted: Option<Fitted>, ahead: Option<Ahead>) {
+    pub(crate) fn answered(
+        &mut self,
+        fitted: Option<Fitted>,
+        ahead: Option<Ahead>,
+        record: Option<Scoreboard>,
+    ) {
         self.asked = None;
         let Some(forecaster) = &mut self.forecaster else { return };
+        if let Some(record) = record {
+            Arc::make_mut(forecaster).adopt(record);
+            self.rehearse = false;
+        }
         if let Some(fitted) = fitted {
             Arc::make_mut(forecaster).install(fitted);
         }
@@ -532,7 +621,7 @@ mod tests {
                 if let Some(order) = outlook.order(now, &workload, &signal) {
                     let answer = order.run();
                     largest = largest.max(serde_json::to_string(&answer).unwrap().len());
-                    outlook.answered(answer.fitted.map(|f| *f), answer.ahead);
+                    outlook.answered(answer.fitted.map(|f| *f), answer.ahead, answer.record.map(|r| *r));
                 }
             }
         }
@@ -591,6 +680,58 @@ mod tests {
         // Years back: a new history.
         feed(&mut outlook, -100_000..-99_997, |_| 2.0);
         assert_eq!(seen(&outlook), [Some(2.0), Some(2.0)]);
+    }
+
+    fn history(steps: std::ops::Range<i64>, load: impl Fn(i64) -> Option<f64>) -> History {
+        History { from: at(steps.start, 0), steps: steps.map(|s| load(s).map(level)).collect() }
+    }
+
+    /// A past that a source kept stands before the own steps, once; a forecast and its record are there at once.
+    #[test]
+    fn a_past_from_elsewhere_is_taken_in_once_and_forecast_from_at_once() {
+        let (now, week) = (7 * 288, 7 * 288);
+        let mut outlook = Outlook::default();
+        feed(&mut outlook, now..now + 2, day);
+        assert!(outlook.lacks_history());
+        // Two hours of it are missing, and stay so.
+        let gap = |s: i64| (!(1000..1024).contains(&s)).then(|| day(s));
+        let past = history(0..week + 5, gap);
+        outlook.recall(at(now + 2, 0), &past);
+        let series = outlook.forecaster().unwrap().series().clone();
+        let expected: Vec<_> = (0..=now).map(gap).collect();
+        assert_eq!(series.values().collect::<Vec<_>>(), expected);
+        assert!(!outlook.lacks_history());
+        let once = outlook.clone();
+        outlook.recall(at(now + 2, 0), &history(0..week, |_| Some(9.0)));
+        assert_eq!(outlook, once, "it is taken in once");
+
+        let (workload, signal) = names();
+        let order = outlook.order(at(now + 2, 0), &workload, &signal).unwrap();
+        let answer = order.run();
+        let text = serde_json::to_string(&answer).unwrap();
+        assert!(text.len() < 64 * 1024, "{} bytes", text.len());
+        outlook.answered(answer.fitted.map(|f| *f), answer.ahead, answer.record.map(|r| *r));
+        let standing = outlook.standing(Span::minutes(15)).unwrap();
+        assert!(standing.evidence > 50.0 && standing.is_better(), "{standing:?}");
+        let noon = at(now + HALF_DAY, 0);
+        let peak = outlook.ahead().unwrap().peak(0.5, at(now + 100, 0), at(now + 180, 0)).unwrap();
+        assert!(peak.at.since(noon).max(noon.since(peak.at)) <= Span::minutes(60), "{peak:?}");
+        // What is measured from now on goes on as ever.
+        feed(&mut outlook, now + 2..now + 4, day);
+        assert_eq!(outlook.forecaster().unwrap().series().len() as i64, now + 3);
+    }
+
+    #[test]
+    fn a_past_without_a_value_or_from_the_future_is_none() {
+        for past in [history(0..500, |_| None), history(1000..1500, |_| Some(1.0)), history(0..0, |_| None)] {
+            let mut outlook = Outlook::default();
+            outlook.recall(at(600, 0), &past);
+            assert!(outlook.forecaster().is_none() && !outlook.lacks_history());
+        }
+        // Before anything was measured here, the past alone is foreseen from.
+        let mut outlook = Outlook::default();
+        outlook.recall(at(600, 0), &history(0..700, |s| Some(day(s))));
+        assert_eq!(outlook.forecaster().unwrap().series().len(), 600);
     }
 
     #[test]

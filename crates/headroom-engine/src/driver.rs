@@ -14,7 +14,7 @@ use headroom_core::controller::{Controller, Effect, Input, Notice, Order, Overri
 use headroom_core::decision::{By, DecisionId};
 use headroom_core::fleet::{Fleet, Signal};
 use headroom_core::memory::{AppliedPlan, Memory};
-use headroom_core::names::WorkloadName;
+use headroom_core::names::{SignalName, WorkloadName};
 use headroom_core::observation::{PoolStatus, TargetStatus};
 use headroom_core::outlook::{FitAnswer, FitOrder};
 use headroom_core::units::{Replicas, Span, Timestamp, Unit};
@@ -69,6 +69,8 @@ pub enum Message {
     Overview(oneshot::Sender<Overview>),
     /// See [`EngineHandle::workload`].
     Workload(WorkloadName, oneshot::Sender<Option<WorkloadView>>),
+    /// See [`EngineHandle::lacking_history`].
+    LackingHistory(oneshot::Sender<Vec<(WorkloadName, SignalName)>>),
     /// See [`EngineHandle::figures`].
     Figures(oneshot::Sender<Figures>),
     /// See [`EngineHandle::fleet`].
@@ -303,10 +305,14 @@ impl Driver {
                     match news {
                         News::Samples(samples) => Input::Sampled { at, samples },
                         News::Waiting { workload, requests } => Input::Waiting { at, workload, requests },
+                        News::History { workload, signal, history } => {
+                            Input::Recalled { at, workload, signal, history }
+                        }
                     },
                     round,
                 );
             }
+            Message::LackingHistory(answer) => drop(answer.send(self.lacking_history())),
             Message::Figures(answer) => drop(answer.send(self.figures.clone())),
             Message::Looked(workload, status) => self.looked(at, &workload, status, round),
             Message::Settled(action, outcome) => {
@@ -688,6 +694,17 @@ impl Driver {
     fn report(&self, message: Message) {
         let messages = self.messages.clone();
         tokio::spawn(async move { messages.send(message).await });
+    }
+
+    /// The forecast signals that a past from elsewhere would be of use to.
+    fn lacking_history(&self) -> Vec<(WorkloadName, SignalName)> {
+        let mut lacking = Vec::new();
+        for name in self.controller.fleet().workloads().keys() {
+            let outlooks = self.controller.memory(name).into_iter().flat_map(Memory::outlooks);
+            let those = outlooks.filter(|(_, outlook)| outlook.lacks_history());
+            lacking.extend(those.map(|(signal, _)| (name.clone(), signal.clone())));
+        }
+        lacking
     }
 
     fn overview(&self, at: Timestamp) -> Overview {

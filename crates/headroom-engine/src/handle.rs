@@ -12,7 +12,7 @@ use headroom_core::controller::{Measured, Notice, Order, Override};
 use headroom_core::decision::{Decision, DecisionId, SeenSignal};
 use headroom_core::fleet::{Fleet, ReplicaRange};
 use headroom_core::memory::{Freeze, Pending};
-use headroom_core::names::{FleetName, WorkloadName};
+use headroom_core::names::{FleetName, SignalName, WorkloadName};
 use headroom_core::observation::{PoolStatus, TargetStatus};
 use headroom_core::outlook::Foresight;
 use headroom_core::start_up::Times;
@@ -198,6 +198,15 @@ impl EngineHandle {
             .ok_or_else(|| HandleError::NoSuchWorkload(name.clone()))
     }
 
+    /// The forecast signals that a past from elsewhere would be of use to: those that were never given one and have
+    /// no day of their own yet.
+    ///
+    /// # Errors
+    /// [`HandleError::Gone`].
+    pub async fn lacking_history(&self) -> Result<Vec<(WorkloadName, SignalName)>, HandleError> {
+        self.ask(Message::LackingHistory).await
+    }
+
     /// What the engine counted since its start.
     ///
     /// # Errors
@@ -236,10 +245,15 @@ impl EngineHandle {
     /// # Errors
     /// [`HandleError::Gone`].
     pub async fn push(&self, samples: Vec<Measured>) -> Result<(), HandleError> {
-        self.messages
-            .send(Message::News("push".into(), News::Samples(samples)))
-            .await
-            .map_err(|_| HandleError::Gone)
+        self.tell("push", News::Samples(samples)).await
+    }
+
+    /// Takes in one piece of news of the source `name`.
+    ///
+    /// # Errors
+    /// [`HandleError::Gone`].
+    pub async fn tell(&self, name: &str, news: News) -> Result<(), HandleError> {
+        self.messages.send(Message::News(name.into(), news)).await.map_err(|_| HandleError::Gone)
     }
 
     /// What would change now, under the policy in force or under `fleet`.

@@ -7,8 +7,9 @@
 use async_trait::async_trait;
 use headroom_core::action::Action;
 use headroom_core::controller::Measured;
-use headroom_core::names::WorkloadName;
+use headroom_core::names::{SignalName, WorkloadName};
 use headroom_core::observation::TargetStatus;
+use headroom_core::outlook::History;
 use headroom_core::warm::WarmOrder;
 use tokio::sync::watch;
 
@@ -85,6 +86,15 @@ pub enum News {
         workload: WorkloadName,
         /// How many.
         requests: u32,
+    },
+    /// A signal's past from before it was measured here, or why it could not be had.
+    History {
+        /// Whose signal.
+        workload: WorkloadName,
+        /// Which.
+        signal: SignalName,
+        /// Its past.
+        history: Result<History, String>,
     },
 }
 

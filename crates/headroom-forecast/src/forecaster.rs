@@ -362,6 +362,33 @@ impl Forecaster {
         Ok(())
     }
 
+    /// The record it would have, had it forecast the last `steps` of its history as they came: it goes back so far,
+    /// learns from what lay before, and settles what it claimed. Pure, a fit for every `refit_every_steps` of them.
+    #[must_use]
+    pub fn rehearsed(&self, steps: usize, refit_every_steps: u32, budget: Budget) -> Scoreboard {
+        let known = self.series.len().saturating_sub(steps);
+        let mut then = self.clone();
+        then.settings.refit_every_steps = refit_every_steps;
+        then.series = self.series.first(known);
+        (then.fitted, then.since_fit, then.board) = (None, 0, Scoreboard::default());
+        for value in self.series.values().skip(known) {
+            if then.needs_fit() {
+                then.install(then.fit_request().run(budget));
+            }
+            then.observe(value);
+        }
+        then.board.forget_open();
+        then.board
+    }
+
+    /// Takes over a record that was rehearsed, unless it has one of its own.
+    pub fn adopt(&mut self, record: Scoreboard) {
+        if self.board.is_blank() {
+            let open = std::mem::replace(&mut self.board, record).into_open();
+            self.board.issue(open);
+        }
+    }
+
     /// Whether it is time to learn again: by plan, or because the last forecasts were much worse than usual.
     pub fn needs_fit(&self) -> bool {
         self.fitted.is_none()

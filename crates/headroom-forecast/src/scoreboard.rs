@@ -100,6 +100,21 @@ impl Scoreboard {
         }
     }
 
+    /// Whether nothing was settled yet.
+    pub(crate) fn is_blank(&self) -> bool {
+        self.combined.iter().all(|t| t.weight <= 0.0)
+    }
+
+    /// Drops what has not come due.
+    pub(crate) fn forget_open(&mut self) {
+        self.open.clear();
+    }
+
+    /// What has not come due.
+    pub(crate) fn into_open(self) -> VecDeque<Claim> {
+        self.open
+    }
+
     /// Settles the claims about the step that starts at `at_unix_s`; those whose step was not measured
     /// are dropped.
     pub(crate) fn settle(&mut self, at_unix_s: i64, value: Option<f64>) {

@@ -98,6 +98,12 @@ impl Series {
         Ok(())
     }
 
+    /// Its oldest `steps` alone.
+    #[must_use]
+    pub fn first(&self, steps: usize) -> Self {
+        Self { values: self.values.iter().take(steps).copied().collect(), ..*self }
+    }
+
     /// Seconds per step.
     pub fn step_s(&self) -> u32 {
         self.step_s

@@ -12,6 +12,7 @@ use anyhow::{Context, Result};
 use headroom_adapters::balancer::{Balancer, BalancerCommand, Ending};
 use headroom_adapters::source::channel::ChannelSource;
 use headroom_adapters::source::process::ProcessSource;
+use headroom_adapters::source::recall::Recall;
 use headroom_adapters::source::{self, Group};
 use headroom_adapters::target::process::ProcessTarget;
 use headroom_core::fleet::{Fleet, TargetSettings, Workload};
@@ -35,11 +36,44 @@ pub(crate) struct Wiring {
     figures: Option<mpsc::Receiver<News>>,
     /// What is read from the sources of the policy, and what of it runs.
     groups: Vec<Group>,
-    polled: Vec<(Group, JoinHandle<()>)>,
+    polled: Vec<Polled>,
     /// Whether decisions are only said.
     advise: bool,
     /// Workloads that a new policy no longer has, while they drain.
     leaving: BTreeMap<WorkloadName, JoinHandle<()>>,
+}
+
+/// A group of signals that is read.
+struct Polled {
+    group: Group,
+    rounds: JoinHandle<()>,
+    /// Asks for the past of those of its signals that have none.
+    recall: JoinHandle<()>,
+}
+
+impl Polled {
+    fn start(group: &Group, base: &Path, handle: &EngineHandle) -> Self {
+        let rounds = driver::feed(handle, Box::new(source::open(group, base)));
+        let recall = tokio::spawn(recall(group.clone(), base.to_owned(), handle.clone()));
+        Self { group: group.clone(), rounds, recall }
+    }
+
+    fn stop(&self) {
+        self.rounds.abort();
+        self.recall.abort();
+    }
+}
+
+/// Tells the engine the past of those of a group's signals that lack one.
+async fn recall(group: Group, base: PathBuf, handle: EngineHandle) {
+    let Ok(lacking) = handle.lacking_history().await else { return };
+    if let Some(mut recall) = Recall::new(&group, &lacking, &base, driver::now()) {
+        while let Some(news) = recall.next().await {
+            if handle.tell(recall.name(), news).await.is_err() {
+                return;
+            }
+        }
+    }
 }
 
 /// The running parts of one workload.
@@ -134,17 +168,16 @@ impl Wiring {
             });
         }
         // What is asked as before goes on; what changed starts anew.
-        for (group, task) in std::mem::take(&mut self.polled) {
-            if self.groups.contains(&group) {
-                self.polled.push((group, task));
+        for polled in std::mem::take(&mut self.polled) {
+            if self.groups.contains(&polled.group) {
+                self.polled.push(polled);
             } else {
-                task.abort();
+                polled.stop();
             }
         }
         for group in &self.groups {
-            if !self.polled.iter().any(|(polled, _)| polled == group) {
-                let poller = source::open(group, &self.base);
-                self.polled.push((group.clone(), driver::feed(handle, Box::new(poller))));
+            if !self.polled.iter().any(|polled| polled.group == *group) {
+                self.polled.push(Polled::start(group, &self.base, handle));
             }
         }
         for (name, part) in &mut self.parts {
@@ -225,9 +258,7 @@ impl Wiring {
         for part in self.parts.values() {
             part.stop_source();
         }
-        for (_, task) in &self.polled {
-            task.abort();
-        }
+        self.polled.iter().for_each(Polled::stop);
         for (_, leaving) in self.leaving {
             // One that panics while it lets go must not keep the others from it.
             let _ = leaving.await;

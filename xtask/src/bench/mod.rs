@@ -6,6 +6,7 @@ mod reaction;
 mod rig;
 mod simulate;
 mod soak;
+mod sources;
 mod tick;
 
 use anyhow::Result;
@@ -24,6 +25,8 @@ pub(crate) enum What {
     Idle,
     /// 200 000 requests while everything comes and goes
     Soak,
+    /// 1 000 workloads, four signals each, from one Prometheus every second
+    Sources,
     /// The simulator: 30 days at 1 s, and 1 000 workloads for a day at 10 s
     Simulate,
 }
@@ -45,6 +48,7 @@ pub(crate) fn run(what: What, output: Output) -> Result<()> {
         What::Balancer => balancer::run(output == Output::Json),
         What::Idle => idle::run(output),
         What::Soak => soak::run(output),
+        What::Sources => sources::run(output),
         What::Simulate => simulate::run(output),
     }
 }

@@ -292,10 +292,10 @@ fn protobuf(mut body: &[u8], wanted: Wanted<'_>) -> Result<Exposition, String> {
         for (_, metric) in family.iter().filter(|(n, _)| *n == 4) {
             let metric = fields(metric.bytes())?;
             let mut labels = Labels::new();
-            for (_, pair) in metric.iter().filter(|(n, _)| *n == 1) {
-                let pair = fields(pair.bytes())?;
+            for (_, label) in metric.iter().filter(|(n, _)| *n == 1) {
+                let label = fields(label.bytes())?;
                 let text = |wanted| {
-                    pair.iter().find(|(n, _)| *n == wanted).map(|(_, f)| f.text()).unwrap_or_default()
+                    label.iter().find(|(n, _)| *n == wanted).map(|(_, f)| f.text()).unwrap_or_default()
                 };
                 labels.insert(text(1), text(2));
             }
@@ -312,9 +312,7 @@ fn protobuf(mut body: &[u8], wanted: Wanted<'_>) -> Result<Exposition, String> {
                 match number {
                     // Gauge, counter and untyped have their value as field 1.
                     2 | 3 | 5 => {
-                        let inner = fields(field.bytes())?;
-                        let value = inner.iter().find(|(n, _)| *n == 1).map_or(0.0, |(_, f)| f.amount());
-                        push(name.clone(), labels.clone(), value);
+                        push(name.clone(), labels.clone(), pair(field)?.0);
                     }
                     4 => {
                         for (n, field) in fields(field.bytes())? {
@@ -322,16 +320,10 @@ fn protobuf(mut body: &[u8], wanted: Wanted<'_>) -> Result<Exposition, String> {
                                 1 => push(format!("{name}_count"), labels.clone(), field.amount()),
                                 2 => push(format!("{name}_sum"), labels.clone(), field.amount()),
                                 3 => {
-                                    let inner = fields(field.bytes())?;
-                                    let of = |wanted| {
-                                        inner
-                                            .iter()
-                                            .find(|(n, _)| *n == wanted)
-                                            .map_or(0.0, |(_, f)| f.amount())
-                                    };
+                                    let (quantile, value) = pair(&field)?;
                                     let mut labels = labels.clone();
-                                    labels.insert("quantile".to_owned(), of(1).to_string());
-                                    push(name.clone(), labels, of(2));
+                                    labels.insert("quantile".to_owned(), quantile.to_string());
+                                    push(name.clone(), labels, value);
                                 }
                                 _ => {}
                             }
@@ -344,16 +336,10 @@ fn protobuf(mut body: &[u8], wanted: Wanted<'_>) -> Result<Exposition, String> {
                                 1 => push(format!("{name}_count"), labels.clone(), field.amount()),
                                 2 => push(format!("{name}_sum"), labels.clone(), field.amount()),
                                 3 => {
-                                    let inner = fields(field.bytes())?;
-                                    let of = |wanted| {
-                                        inner
-                                            .iter()
-                                            .find(|(n, _)| *n == wanted)
-                                            .map_or(0.0, |(_, f)| f.amount())
-                                    };
+                                    let (count, bound) = pair(field)?;
                                     let mut labels = labels.clone();
-                                    labels.insert("le".to_owned(), of(2).to_string());
-                                    push(format!("{name}_bucket"), labels, of(1));
+                                    labels.insert("le".to_owned(), bound.to_string());
+                                    push(format!("{name}_bucket"), labels, count);
                                 }
                                 _ => {}
                             }
@@ -376,6 +362,13 @@ fn protobuf(mut body: &[u8], wanted: Wanted<'_>) -> Result<Exposition, String> {
         exposition.types.insert(name, kind);
     }
     Ok(exposition)
+}
+
+/// Fields 1 and 2 of a message inside, as numbers; what is not there is zero.
+fn pair(field: &Field<'_>) -> Result<(f64, f64), String> {
+    let inner = fields(field.bytes())?;
+    let of = |wanted| inner.iter().find(|(n, _)| *n == wanted).map_or(0.0, |(_, f)| f.amount());
+    Ok((of(1), of(2)))
 }
 
 /// The buckets of a native histogram; `None` where it is a classic one only.

@@ -17,6 +17,7 @@ pub mod process;
 pub mod prometheus;
 pub mod rabbitmq;
 mod rate;
+pub mod recall;
 pub mod redis;
 pub mod scrape;
 pub mod statsd;

@@ -6,6 +6,8 @@
 //!
 //! An instant query looks back five minutes for a series' last sample and gives it the time of the question. So the
 //! question says how far back to look: as far as the signal may be old. What was not scraped for longer is no value.
+//!
+//! The past is asked for by [`Prometheus::range`], a chunk at a time ([`recall`](super::recall)).
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -22,6 +24,9 @@ use crate::http::HttpClient;
 
 /// How many queries travel in one expression: each costs its server a comparison with the series of all before it.
 const TOGETHER: usize = 16;
+/// How far back each moment of the past looks, unless the signal may be older: what Prometheus does itself, and all that
+/// its older versions can. Histories are often kept with points so far apart.
+const LOOK_BACK: Span = Span::minutes(5);
 /// The label that tells the queries of one expression apart.
 const MARK: &str = "headroom_query";
 
@@ -47,8 +52,18 @@ struct Pick {
     wants: HashMap<Vec<String>, Vec<usize>>,
 }
 
-/// What a query gave.
-type Series = (BTreeMap<String, String>, Timestamp, f64);
+/// A series that a query gave: its labels, and a value or its past.
+pub(super) type Series<T> = (BTreeMap<String, String>, T);
+/// A value and its moment.
+pub(super) type At = (Timestamp, f64);
+
+/// A stretch of the past: its first and last moment, and how far apart the points are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stretch {
+    pub(super) from: Timestamp,
+    pub(super) to: Timestamp,
+    pub(super) step: Span,
+}
 
 impl Prometheus {
     /// Asks `server` for `wants`.
@@ -89,9 +104,14 @@ impl Prometheus {
         Ok(Self { client: HttpClient::new(server, base)?, queries, batches, wants: count })
     }
 
-    /// Asks one expression, and gives the series of each of its queries.
-    async fn ask(&mut self, batch: &[usize]) -> Result<Vec<Vec<Series>>, ReadError> {
-        let expression = match batch {
+    /// Which queries travel together.
+    pub(super) fn batches(&self) -> &[Vec<usize>] {
+        &self.batches
+    }
+
+    /// The expression of several queries.
+    fn expression(&self, batch: &[usize]) -> String {
+        match batch {
             [one] => self.queries[*one].text.clone(),
             many => {
                 let marked = many.iter().enumerate().map(|(i, query)| {
@@ -102,50 +122,52 @@ impl Prometheus {
                 });
                 marked.collect::<Vec<_>>().join(" or ")
             }
-        };
-        let seconds = |span: Span| format!("{}ms", span.as_millis());
-        let look_back = batch.first().map_or(Span::ZERO, |first| self.queries[*first].look_back);
-        let body = form(&[("query", &expression), ("lookback_delta", &seconds(look_back))]);
-        let answer =
-            self.client.post("/api/v1/query", "application/x-www-form-urlencoded", Bytes::from(body)).await?;
+        }
+    }
+
+    fn look_back(&self, batch: &[usize]) -> Span {
+        batch.first().map_or(Span::ZERO, |first| self.queries[*first].look_back)
+    }
+
+    /// Sends a form; gives the bytes of the answer as well.
+    async fn post(&mut self, path: &str, fields: &[(&str, &str)]) -> Result<(Data, usize), ReadError> {
+        let body = Bytes::from(form(fields));
+        let answer = self.client.post(path, "application/x-www-form-urlencoded", body).await?;
         let status = answer.status;
         let parsed = serde_json::from_slice::<Answer<'_>>(&answer.body);
-        let data = match parsed {
-            Ok(Answer { status: "success", data: Some(data), .. }) => data,
+        match parsed {
+            Ok(Answer { status: "success", data: Some(data), .. }) => Ok((data, answer.body.len())),
             Ok(Answer { error: Some(error), .. }) if matches!(status.as_u16(), 400 | 422) => {
-                return Err(ReadError::Refused(error.into_owned()));
+                Err(ReadError::Refused(error.into_owned()))
             }
-            _ if !status.is_success() => {
-                return Err(answer.good().err().unwrap_or(ReadError::Setup(String::new())));
-            }
-            Ok(_) => return Err(ReadError::Garbage("it says neither success nor error".to_owned())),
-            Err(error) => return Err(ReadError::Garbage(error.to_string())),
-        };
-        let mut all: Vec<Vec<Series>> = vec![Vec::new(); batch.len()];
+            _ if !status.is_success() => Err(answer.good().err().unwrap_or(ReadError::Setup(String::new()))),
+            Ok(_) => Err(ReadError::Garbage("it says neither success nor error".to_owned())),
+            Err(error) => Err(ReadError::Garbage(error.to_string())),
+        }
+    }
+
+    /// Asks one expression, and gives the series of each of its queries.
+    async fn ask(&mut self, batch: &[usize]) -> Result<Vec<Vec<Series<At>>>, ReadError> {
+        let (expression, look_back) = (self.expression(batch), millis(self.look_back(batch)));
+        let fields = [("query", expression.as_str()), ("lookback_delta", look_back.as_str())];
+        let (data, _) = self.post("/api/v1/query", &fields).await?;
+        let mut all: Vec<Vec<Series<At>>> = vec![Vec::new(); batch.len()];
         match data {
             Data::Vector { result } => {
-                for mut series in result {
-                    let which = match batch.len() {
-                        1 => 0,
-                        _ => series
-                            .metric
-                            .remove(MARK)
-                            .and_then(|mark| mark.parse().ok())
-                            .unwrap_or(usize::MAX),
-                    };
-                    let (at, value) = series.value.read()?;
-                    if let Some(of) = all.get_mut(which) {
-                        of.push((series.metric, at, value));
+                for VectorSeries { mut metric, value } in result {
+                    let value = value.read()?;
+                    if let Some(of) = all.get_mut(which(&mut metric, batch)) {
+                        of.push((metric, value));
                     }
                 }
             }
             Data::Scalar { result } => {
-                let (at, value) = result.read()?;
+                let value = result.read()?;
                 if let Some(of) = all.first_mut() {
-                    of.push((BTreeMap::new(), at, value));
+                    of.push((BTreeMap::new(), value));
                 }
             }
-            Data::Other => {
+            Data::Matrix { .. } | Data::Other => {
                 return Err(ReadError::Refused(
                     "the query gives a range or a text; write one that gives numbers of this moment"
                         .to_owned(),
@@ -155,30 +177,85 @@ impl Prometheus {
         Ok(all)
     }
 
-    /// Gives each want the series it picks.
-    fn pick(&self, query: usize, series: &[Series], figures: &mut [Figure]) {
+    /// The past of each query of a batch, and the bytes of the answer.
+    ///
+    /// # Errors
+    /// Where the server can't be asked, or refuses.
+    pub(super) async fn range(
+        &mut self,
+        batch: &[usize],
+        stretch: Stretch,
+    ) -> Result<(Vec<Vec<Series<Vec<At>>>>, usize), ReadError> {
+        let seconds = |at: Timestamp| format!("{:.3}", at.as_millis() as f64 / 1000.0);
+        let (start, end, step) = (seconds(stretch.from), seconds(stretch.to), millis(stretch.step));
+        let look_back = millis(self.look_back(batch).max(LOOK_BACK));
+        let expression = self.expression(batch);
+        let fields = [
+            ("query", expression.as_str()),
+            ("start", start.as_str()),
+            ("end", end.as_str()),
+            ("step", step.as_str()),
+            ("lookback_delta", look_back.as_str()),
+        ];
+        let (data, bytes) = self.post("/api/v1/query_range", &fields).await?;
+        let Data::Matrix { result } = data else {
+            return Err(ReadError::Garbage("the answer to a range is no range".to_owned()));
+        };
+        let mut all: Vec<Vec<Series<Vec<At>>>> = vec![Vec::new(); batch.len()];
+        for MatrixSeries { mut metric, values } in result {
+            let values = values.iter().map(Point::read).collect::<Result<_, _>>()?;
+            if let Some(of) = all.get_mut(which(&mut metric, batch)) {
+                of.push((metric, values));
+            }
+        }
+        Ok((all, bytes))
+    }
+
+    /// Which wants a query answers.
+    pub(super) fn wants_of(&self, query: usize) -> impl Iterator<Item = usize> {
+        self.queries[query].picks.iter().flat_map(|p| p.wants.values()).flatten().copied()
+    }
+
+    /// The series that each want picks out of a query's answer; wants that pick none are left out.
+    pub(super) fn picked<'a, T>(&self, query: usize, series: &'a [Series<T>]) -> BTreeMap<usize, Vec<&'a T>> {
+        let mut found: BTreeMap<usize, Vec<&'a T>> = BTreeMap::new();
         for pick in &self.queries[query].picks {
-            let mut found: HashMap<usize, u32> = HashMap::new();
-            for (labels, at, value) in series {
+            for (labels, value) in series {
                 let values: Option<Vec<String>> =
                     pick.labels.iter().map(|label| labels.get(label).cloned()).collect();
-                let Some(wants) = values.and_then(|values| pick.wants.get(&values)) else { continue };
-                for want in wants {
-                    let count = found.entry(*want).or_insert(0);
-                    *count += 1;
-                    if let Some(figure) = figures.get_mut(*want) {
-                        *figure = if *count == 1 {
-                            Ok((*at, *value))
-                        } else {
-                            Err(Absence::SourceFailed(format!(
-                                "{count} series answer where one is meant; narrow `where`, or sum them in the query"
-                            )))
-                        };
-                    }
+                for want in values.and_then(|values| pick.wants.get(&values)).into_iter().flatten() {
+                    found.entry(*want).or_default().push(value);
                 }
             }
         }
+        found
     }
+
+    /// Gives each want the series it picks.
+    fn pick(&self, query: usize, series: &[Series<At>], figures: &mut [Figure]) {
+        for (want, values) in self.picked(query, series) {
+            let Some(figure) = figures.get_mut(want) else { continue };
+            *figure = match values.as_slice() {
+                [one] => Ok(**one),
+                several => Err(Absence::SourceFailed(format!(
+                    "{} series answer where one is meant; narrow `where`, or sum them in the query",
+                    several.len()
+                ))),
+            };
+        }
+    }
+}
+
+/// Which of a batch's queries a series answers; takes its mark off.
+fn which(metric: &mut BTreeMap<String, String>, batch: &[usize]) -> usize {
+    match batch.len() {
+        1 => 0,
+        _ => metric.remove(MARK).and_then(|mark| mark.parse().ok()).unwrap_or(usize::MAX),
+    }
+}
+
+fn millis(span: Span) -> String {
+    format!("{}ms", span.as_millis())
 }
 
 #[async_trait]
@@ -197,10 +274,9 @@ impl Reader for Prometheus {
                 }
                 Err(ReadError::Refused(why)) => match batch.as_slice() {
                     [one] => {
-                        let query = &mut self.queries[*one];
                         let refused = Absence::SourceFailed(format!("it refused the query: {why}"));
-                        for want in query.picks.iter().flat_map(|p| p.wants.values()).flatten() {
-                            if let Some(figure) = figures.get_mut(*want) {
+                        for want in self.wants_of(*one) {
+                            if let Some(figure) = figures.get_mut(want) {
                                 *figure = Err(refused.clone());
                             }
                         }
@@ -248,6 +324,9 @@ enum Data {
     Scalar {
         result: Point,
     },
+    Matrix {
+        result: Vec<MatrixSeries>,
+    },
     #[serde(other)]
     Other,
 }
@@ -256,6 +335,12 @@ enum Data {
 struct VectorSeries {
     metric: BTreeMap<String, String>,
     value: Point,
+}
+
+#[derive(Deserialize)]
+struct MatrixSeries {
+    metric: BTreeMap<String, String>,
+    values: Vec<Point>,
 }
 
 /// A moment in seconds and a number as text.

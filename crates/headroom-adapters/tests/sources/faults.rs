@@ -10,7 +10,7 @@ use headroom_core::units::Span;
 use headroom_engine::ports::Source;
 use headroom_testkit::source::{Behaviour, Case, Faulty, Good, suite};
 
-use crate::support::{policy, round};
+use crate::support::{http_answer, policy, round};
 
 /// A source of the policy `source` (with `ADDR` for the address) that is asked `signal`, quickly.
 fn open(source: &'static str, signal: &'static str) -> Box<dyn Fn(SocketAddr) -> Box<dyn Source>> {
@@ -22,11 +22,6 @@ fn open(source: &'static str, signal: &'static str) -> Box<dyn Fn(SocketAddr) ->
         let group = headroom_adapters::source::groups(&fleet).remove(0);
         Box::new(headroom_adapters::source::open(&group, Path::new("/")))
     })
-}
-
-fn http_answer(status: &str, body: &str) -> Vec<u8> {
-    format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\ncontent-type: text/plain\r\n\r\n{body}", body.len())
-        .into_bytes()
 }
 
 /// A case of a source that speaks HTTP and gets `body`.

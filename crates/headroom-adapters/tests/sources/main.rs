@@ -9,3 +9,4 @@ mod faults;
 mod real;
 mod sharing;
 mod support;
+mod whole;

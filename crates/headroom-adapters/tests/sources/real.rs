@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use headroom_adapters::source::recall::Recall;
 use headroom_core::reading::Absence;
+use headroom_engine::ports::{News, Source as _};
 use headroom_testkit::source::{Behaviour, Faulty};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -99,6 +101,103 @@ async fn prometheus_is_read_as_its_page_says() {
             |v: &Result<_, Absence>| matches!(v, Err(Absence::SourceFailed(why)) if why.contains(words));
         let _ = until(&mut source, name, says).await;
     }
+}
+
+/// A new installation is told the past that a Prometheus kept: means of five minutes, gaps as gaps; a query that is
+/// refused spoils no other.
+#[tokio::test]
+async fn the_past_is_asked_of_prometheus() {
+    if skip_real("Prometheus") {
+        return;
+    }
+    const STEP: i64 = 300;
+    let folder = tempfile::tempdir().unwrap();
+    let now = headroom_engine::driver::now();
+    let last = now.as_millis() / 1000 / STEP * STEP - STEP;
+    let begun = last - 3 * 288 * STEP;
+    // Three days of a point every five minutes; six hours of it are missing.
+    let known = |at: i64| (begun..=last).contains(&at) && !(72..144).contains(&((at - begun) / STEP));
+    let load = |at: i64| ((at - begun) / STEP % 288) as f64;
+    let mut text = "# TYPE shop_rps gauge\n".to_owned();
+    for app in ["shop", "other"] {
+        for at in (begun..=last).step_by(300).filter(|at| known(*at)) {
+            text.push_str(&format!("shop_rps{{app=\"{app}\"}} {} {at}\n", load(at)));
+        }
+    }
+    text.push_str("# EOF\n");
+    let (openmetrics, data) = (folder.path().join("history"), folder.path().join("data"));
+    write(&openmetrics, &text);
+    let path = |path: &Path| path.display().to_string();
+    run("promtool", &["tsdb", "create-blocks-from", "openmetrics", &path(&openmetrics), &path(&data)]);
+    let config = folder.path().join("prometheus.yml");
+    write(&config, "global: {}\n");
+    let (port, log) = (free_port(), folder.path().join("log"));
+    let mut server = Server::start(
+        "prometheus",
+        &[
+            &format!("--config.file={}", config.display()),
+            &format!("--storage.tsdb.path={}", data.display()),
+            "--storage.tsdb.retention.time=20d",
+            &format!("--web.listen-address={}", at(port)),
+        ],
+        &[],
+        &log,
+    );
+    server.listens(port, &log).await;
+    let rest = "unit: perSecond, every: 1s, forecast: {}";
+    let fleet = policy(
+        &format!("metrics: {{ prometheus: {{ url: \"http://{}\" }} }}", at(port)),
+        &format!(
+            "rps: {{ prometheus: {{ from: metrics, query: shop_rps, where: {{ app: shop }} }}, {rest} }}
+        twofold: {{ prometheus: {{ from: metrics, query: shop_rps }}, {rest} }}
+        nothing: {{ prometheus: {{ from: metrics, query: no_such_metric }}, {rest} }}
+        refused: {{ prometheus: {{ from: metrics, query: 'sum(' }}, {rest} }}"
+        ),
+    );
+    let group = headroom_adapters::source::groups(&fleet).remove(0);
+    let names = ["rps", "nothing", "refused", "twofold"];
+    let lacking: Vec<_> = names.iter().map(|name| ("app".parse().unwrap(), name.parse().unwrap())).collect();
+    let mut recall = Recall::new(&group, &lacking, folder.path(), now).unwrap();
+    let mut told = std::collections::BTreeMap::new();
+    while let Some(news) = recall.next().await {
+        let News::History { signal, history, .. } = news else { panic!("{news:?}") };
+        assert!(told.insert(signal.to_string(), history).is_none(), "each is told once");
+    }
+    let past = told["rps"].clone().unwrap();
+    assert_eq!(past.steps.len(), 14 * 288);
+    for (k, value) in past.steps.iter().enumerate() {
+        let at = past.from.as_millis() / 1000 + i64::try_from(k).unwrap() * STEP;
+        let expected = known(at).then(|| load(at));
+        assert_eq!(value.map(|v| v.get()), expected, "step {k}");
+    }
+    for name in ["nothing", "twofold"] {
+        assert!(told[name].as_ref().unwrap().steps.iter().all(Option::is_none), "{name}");
+    }
+    let why = told["refused"].as_ref().unwrap_err();
+    assert!(why.contains("`metrics`") && why.contains("refused"), "{why}");
+    assert!(Recall::new(&group, &[], folder.path(), now).is_none(), "nobody lacks it");
+}
+
+/// A past that can't be had is said of each signal, after a few tries, and that is the end of it.
+#[tokio::test(start_paused = true)]
+async fn a_past_that_can_not_be_had_is_said() {
+    let fleet = policy(
+        &format!("metrics: {{ prometheus: {{ url: \"http://127.0.0.1:{}\" }} }}", free_port()),
+        "one: { prometheus: { from: metrics, query: x }, unit: count, forecast: {} }
+        two: { prometheus: { from: metrics, query: y }, unit: count, forecast: {} }",
+    );
+    let group = headroom_adapters::source::groups(&fleet).remove(0);
+    let lacking: Vec<_> =
+        ["one", "two"].iter().map(|name| ("app".parse().unwrap(), name.parse().unwrap())).collect();
+    let mut recall = Recall::new(&group, &lacking, Path::new("/"), headroom_engine::driver::now()).unwrap();
+    let mut told = Vec::new();
+    while let Some(News::History { signal, history, .. }) = recall.next().await {
+        let why = history.unwrap_err();
+        assert!(why.contains("`metrics`") && why.contains("no connection"), "{why}");
+        told.push(signal.to_string());
+    }
+    told.sort();
+    assert_eq!(told, ["one", "two"]);
 }
 
 /// A12: OpenMetrics text is scraped.

@@ -173,3 +173,9 @@ pub(crate) async fn http(port: u16, request: &str) -> String {
     stream.read_to_end(&mut answer).await.unwrap();
     String::from_utf8_lossy(&answer).into_owned()
 }
+
+/// An answer of an HTTP server.
+pub(crate) fn http_answer(status: &str, body: &str) -> Vec<u8> {
+    format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\ncontent-type: text/plain\r\n\r\n{body}", body.len())
+        .into_bytes()
+}

@@ -60,6 +60,7 @@ pub(crate) fn at(input: &Input) -> Timestamp {
         | Input::Overridden { at, .. }
         | Input::Ordered { at, .. }
         | Input::Fitted { at, .. }
+        | Input::Recalled { at, .. }
         | Input::FleetChanged { at, .. }
         | Input::Restarted { at } => *at,
     }
@@ -86,6 +87,7 @@ pub(crate) fn write(input: &Input) -> serde_json::Result<(Kind, String)> {
         | Input::Overridden { .. }
         | Input::Ordered { .. }
         | Input::Fitted { .. }
+        | Input::Recalled { .. }
         | Input::FleetChanged { .. }
         | Input::Restarted { .. } => Ok((Kind::Plain, serde_json::to_string(input)?)),
     }

@@ -223,6 +223,7 @@ impl Pending {
             | Input::Overridden { .. }
             | Input::Ordered { .. }
             | Input::Fitted { .. }
+            | Input::Recalled { .. }
             | Input::FleetChanged { .. }
             | Input::Restarted { .. } => {}
         }

@@ -2,6 +2,7 @@
 
 use headroom_core::controller::Controller;
 use headroom_core::controller::{Input, Notice};
+use headroom_core::outlook::{History, STEP};
 use headroom_core::units::{Level, Span, Timestamp};
 use headroom_engine::journal::{
     ActionOutcome, Batch, DecisionQuery, Journal, Point, Query, READY, Reader, Retention, SeriesQuery,
@@ -44,6 +45,49 @@ async fn a_replay_gives_the_recorded_decisions_byte_for_byte() {
     assert_eq!(report.difference, None);
     assert!(report.inputs >= 400 && report.same > 10, "{report:?}");
     drop(journal);
+}
+
+/// A past that a source told is an input as any other: forecasts stand on it at once, a replay has the same decisions,
+/// a restart the same memory, and it is not asked for again.
+#[tokio::test]
+async fn a_past_that_was_told_is_replayed_and_stays_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path());
+    let mut world = World::that_foresees();
+    let lacks = |controller: &Controller| {
+        controller.memory(&web()).unwrap().outlooks().next().unwrap().1.lacks_history()
+    };
+    world.fill(&journal, 30).await;
+    assert!(lacks(&world.controller));
+    let steps = 14 * 288_u32;
+    let from = START.minus(STEP.times(u64::from(steps)));
+    let load = |step: u32| f64::from(100 + 3 * (step % 288).min(288 - step % 288) + step * 7919 % 13);
+    // Two hours of it are not known.
+    let known = |step| (!(500..524).contains(&step)).then(|| Level::new(load(step)).unwrap());
+    let history = Ok(History { from, steps: (0..steps).map(known).collect() });
+    let (at, signal) = (world.at, "rps".parse().unwrap());
+    let mut batch = Batch::new(at);
+    world.handle(&mut batch, Input::Recalled { at, workload: web(), signal, history });
+    assert_eq!(batch.inputs.len(), 2, "the past, and the forecast that came of it");
+    journal.append(batch).await.unwrap();
+    assert!(!lacks(&world.controller));
+    world.fill(&journal, 90).await;
+    let all = journal.decisions(DecisionQuery::default()).await.unwrap();
+    let told = serde_json::to_string(&all.entries).unwrap();
+    assert!(
+        told.contains("orecastNeeds") || told.contains("forecast-needs"),
+        "the forecast has a record at once: {told}"
+    );
+
+    let report = journal.replay().await.unwrap().unwrap();
+    assert_eq!(report.difference, None);
+    journal.close().await.unwrap();
+    drop(journal);
+    let (journal, _) = open(dir.path());
+    let (snapshot, inputs) = journal.restore().await.unwrap().unwrap();
+    let restored = headroom_engine::driver::restore(snapshot, inputs).unwrap();
+    assert_eq!(restored.snapshot(), world.controller.snapshot());
+    assert!(!lacks(&restored));
 }
 
 #[tokio::test]

@@ -50,7 +50,20 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new() -> Self {
-        let controller = Controller::new(Arc::new(Fleet::new(fleet()).unwrap()));
+        Self::of(fleet())
+    }
+
+    /// A world whose load is forecast, and scaled by the forecast.
+    pub(crate) fn that_foresees() -> Self {
+        let mut document = serde_json::to_value(fleet()).unwrap();
+        let web = document.pointer_mut("/spec/workloads/web").unwrap();
+        let predictive = serde_json::json!({ "predictive": { "mode": "forecastAndScale" } });
+        web["strategies"].as_array_mut().unwrap().push(predictive);
+        Self::of(serde_json::from_value(document).unwrap())
+    }
+
+    fn of(document: FleetDocument) -> Self {
+        let controller = Controller::new(Arc::new(Fleet::new(document).unwrap()));
         Self { controller, at: START, replicas: Replicas(2), seconds: 0 }
     }
 
@@ -97,7 +110,8 @@ impl World {
                 Effect::Record(decision) => batch.decisions.push(*decision),
                 Effect::Act(action) => batch.actions.push(action.record().clone()),
                 Effect::Notify(notice) => batch.notices.push(notice),
-                Effect::Look(_) | Effect::Warm(_) | Effect::Fit(_) => {}
+                Effect::Fit(order) => self.handle(batch, Input::Fitted { at: self.at, answer: order.run() }),
+                Effect::Look(_) | Effect::Warm(_) => {}
             }
         }
     }

@@ -181,7 +181,7 @@ impl Oracle {
                     self.read_policy();
                 }
             }
-            Input::Fitted { at, .. } => self.at = *at,
+            Input::Fitted { at, .. } | Input::Recalled { at, .. } => self.at = *at,
             Input::Restarted { at } => {
                 self.at = *at;
                 for (name, book) in &mut self.books {
