@@ -123,6 +123,20 @@ fn a_peak_of_so_many_replicas_is_reached() {
 }
 
 #[test]
+fn a_load_scaled_before_is_taken_as_it_is() {
+    // 40 replicas carry 3600 requests/s; noise since has put a fifth on top.
+    for (peak, needs, notes) in [(4320.0, 48, 1), (3600.0, 40, 0), (5000.0, 40, 0), (2000.0, 40, 0)] {
+        let text = format!("timestamp,value\n0,1000\n300,{peak}\n600,{peak}\n900,1000\n");
+        let trace = Load::Trace(TraceSource::Text { name: "t".into(), text: text.into() });
+        let options = SimulateOptions { peak_replicas: Some(40.0), ..SimulateOptions::default() };
+        let outcome = simulate(&tracking(), trace, &options);
+        assert_eq!(outcome.charts[0].1.need.iter().max(), Some(&needs), "{peak}");
+        let taken = outcome.notes.iter().filter(|note| note.contains("as it is")).count();
+        assert_eq!(taken, notes, "{peak}: {:?}", outcome.notes);
+    }
+}
+
+#[test]
 fn impossible_runs_say_why() {
     let error = |load: Load, change: fn(&mut SimulateOptions)| {
         let mut o = options();

@@ -338,7 +338,7 @@ pub(crate) struct Simulate {
     /// What goes wrong, as in scenarios: '{ what: samplesLost, at: 1h, for: 5m }'. May be given several times.
     #[arg(long, value_name = "FAULT")]
     pub fault: Vec<String>,
-    /// Scale the load so that its peak needs so many replicas.
+    /// Scale the load so that its peak needs so many replicas; one that is within a third of that is taken as it is.
     #[arg(long, value_name = "N")]
     pub peak_replicas: Option<f64>,
     /// Who else keeps the same world: static, hpa, keda, kpa, aws-target-tracking, aws-step, aws-predictive,
@@ -378,9 +378,9 @@ pub(crate) struct Simulate {
     /// Dollars an hour of a replica. By default 0.096.
     #[arg(long, value_name = "DOLLARS")]
     pub price: Option<f64>,
-    /// The length of a step.
-    #[arg(long, default_value = "1s", value_name = "TIME")]
-    pub step: Span,
+    /// The length of a step; by default 1s, or as far apart as the trace's rows are where that is 1s to 5s.
+    #[arg(long, value_name = "TIME")]
+    pub step: Option<Span>,
     /// How often the controller is fed; by default each step.
     #[arg(long, value_name = "TIME")]
     pub tick: Option<Span>,

@@ -12,6 +12,10 @@ pub use trace::{TraceFacts, TraceSource, averaged, check};
 
 use crate::rng::Rng;
 
+/// Traces set the step between these: the live controller looks once a second, and an objective decides every 5 s.
+const SHORTEST_OWN_STEP: Span = Span::seconds(1);
+const LONGEST_OWN_STEP: Span = Span::seconds(5);
+
 /// What may be wrong with a load.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LoadError {
@@ -200,6 +204,19 @@ impl Load {
     /// What is wrong with the text, and where.
     pub fn parse(text: &str) -> Result<Self, LoadError> {
         serde_saphyr::from_str(text).map_err(|error| LoadError::Text(error.to_string()))
+    }
+
+    /// The step to simulate this load at, where nobody asks for another: a second, as the live controller looks. A trace
+    /// with rows 1 to 5 s apart sets its own: between them there is nothing to see but a straight line, and joining
+    /// their middles by one would blunt every peak.
+    ///
+    /// # Errors
+    /// What is wrong with the beginning of the trace.
+    pub fn step(&self) -> Result<Span, LoadError> {
+        let Self::Trace(source) = self else { return Ok(SHORTEST_OWN_STEP) };
+        let spacing = Span::millis(trace::spacing(source)?.unsigned_abs());
+        let own = (SHORTEST_OWN_STEP..=LONGEST_OWN_STEP).contains(&spacing);
+        Ok(if own { spacing } else { SHORTEST_OWN_STEP })
     }
 
     /// A load read from a trace file.
@@ -460,6 +477,19 @@ mod tests {
     fn values(load: &Load, step: u64, n: usize) -> Vec<f64> {
         let mut stream = load.open(Span::seconds(step), 1).unwrap();
         (0..n).map_while(|_| stream.next_step().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_trace_of_fine_rows_sets_its_own_step() {
+        let step = |apart: f64| {
+            let text = format!("timestamp,value\n0,1\n{apart},2\n{},3\n", 2.0 * apart);
+            Load::Trace(TraceSource::Text { name: "t".into(), text: text.into() }).step().unwrap()
+        };
+        assert_eq!(
+            [0.1, 1.0, 2.5, 5.0, 10.0, 300.0].map(|s| step(s).as_millis()),
+            [1000, 1000, 2500, 5000, 1000, 1000]
+        );
+        assert_eq!(Load::Constant(1.0).step(), Ok(Span::seconds(1)));
     }
 
     #[test]

@@ -261,7 +261,7 @@ pub fn check(source: &TraceSource) -> Result<TraceFacts, LoadError> {
 }
 
 /// The usual distance of two rows in milliseconds: the median of the first ones.
-fn spacing(source: &TraceSource) -> Result<i64, LoadError> {
+pub(super) fn spacing(source: &TraceSource) -> Result<i64, LoadError> {
     let mut rows = Rows::open(source)?;
     let mut apart = Vec::new();
     let mut last = None;

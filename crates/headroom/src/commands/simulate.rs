@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use headroom_core::names::WorkloadName;
-use headroom_core::units::Replicas;
+use headroom_core::units::{Replicas, Span};
 use headroom_sim::fault::Fault;
 use headroom_sim::load::Load;
 use headroom_sim::world::Model;
@@ -21,7 +21,7 @@ pub(crate) fn run(args: &Simulate, printer: Printer) -> Result<Exit> {
     let loaded = super::check::load(&args.file)?;
     let fleet = Arc::new(loaded.fleet);
     let load = load(args)?;
-    let options = options(args)?;
+    let options = options(args, load.step()?)?;
     let mut watcher = Watcher {
         bar: bar(),
         decisions: args.decisions.as_deref().map(DecisionsFile::create).transpose()?,
@@ -58,7 +58,7 @@ fn load(args: &Simulate) -> Result<Load> {
     }
 }
 
-fn options(args: &Simulate) -> Result<SimulateOptions> {
+fn options(args: &Simulate, step: Span) -> Result<SimulateOptions> {
     let faults =
         args.fault.iter().map(|text| Fault::parse(text).with_context(|| format!("{text} is no fault")));
     let default = Model::default();
@@ -75,7 +75,7 @@ fn options(args: &Simulate) -> Result<SimulateOptions> {
         ..default
     };
     Ok(SimulateOptions {
-        step: args.step,
+        step: args.step.unwrap_or(step),
         tick: args.tick,
         seed: args.seed,
         model,
