@@ -10,7 +10,7 @@ use bytes::Bytes;
 use headroom_core::fleet::{Auth, HttpServer};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, USER_AGENT};
 use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::task::JoinHandle;
@@ -115,7 +115,7 @@ impl HttpClient {
     /// # Errors
     /// Where there is no answer, or one that is too large.
     pub async fn get(&mut self, path: &str, accept: &str) -> Result<Answer, ReadError> {
-        self.ask(Method::GET, path, accept, None).await
+        self.ask(Method::GET, path, accept, &[], None).await
     }
 
     /// `POST` of a body of the type `content`.
@@ -123,7 +123,21 @@ impl HttpClient {
     /// # Errors
     /// As [`Self::get`].
     pub async fn post(&mut self, path: &str, content: &str, body: Bytes) -> Result<Answer, ReadError> {
-        self.ask(Method::POST, path, "application/json", Some((content, body))).await
+        self.ask(Method::POST, path, "application/json", &[], Some((content, body))).await
+    }
+
+    /// `POST` of JSON with more headers.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub async fn post_json(
+        &mut self,
+        path: &str,
+        headers: &[(HeaderName, HeaderValue)],
+        body: &serde_json::Value,
+    ) -> Result<Answer, ReadError> {
+        let body = Bytes::from(body.to_string());
+        self.ask(Method::POST, path, "application/json", headers, Some(("application/json", body))).await
     }
 
     async fn ask(
@@ -131,6 +145,7 @@ impl HttpClient {
         method: Method,
         path: &str,
         accept: &str,
+        headers: &[(HeaderName, HeaderValue)],
         body: Option<(&str, Bytes)>,
     ) -> Result<Answer, ReadError> {
         let auth = self.authorization().await?;
@@ -147,6 +162,9 @@ impl HttpClient {
                 .header(USER_AGENT, concat!("headroom/", env!("CARGO_PKG_VERSION")));
             if let Some(auth) = &auth {
                 request = request.header(AUTHORIZATION, auth);
+            }
+            for (name, value) in headers {
+                request = request.header(name, value);
             }
             let content = match &body {
                 Some((content, body)) => {

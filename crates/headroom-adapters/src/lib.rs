@@ -6,6 +6,7 @@ pub mod balancer;
 pub mod haproxy;
 pub mod http;
 mod net;
+pub mod notifier;
 pub mod secret;
 pub mod source;
 pub mod target;

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use axum::extract::{RawQuery, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use headroom_core::alert::{Alert, AlertKind};
 use headroom_core::decision::{Advice, Recommendation, SeenSignal};
 use headroom_core::observation::TargetStatus;
 use headroom_core::reading::{Absence, Reading};
@@ -20,6 +21,7 @@ use headroom_core::units::{Price, Replicas, Timestamp, Unit};
 use headroom_engine::driver::paid_for;
 use headroom_engine::figures::{Figures, Histogram, WorkloadFigures, guards_bound};
 use headroom_engine::handle::{Overview, WorkloadView};
+use headroom_engine::outbox::NotifierFigures;
 
 use crate::App;
 use crate::params::Params;
@@ -37,6 +39,7 @@ pub(crate) async fn metrics(
     let figures = app.handle.figures().await?;
     let mut text = Text::default();
     text.controller(&overview, &figures);
+    text.alerts(&overview.alerts);
     text.workloads(&overview.workloads, overview.at);
     text.decisions(&overview.workloads);
     text.counted(&figures);
@@ -393,6 +396,47 @@ impl Text {
             if let Some(at) = heard.heard_at {
                 self.sample(last, &[("source", source)], seconds(at));
             }
+        }
+        let up = "headroom_source_up";
+        self.family(up, "gauge", "Whether a source as a whole can be read.");
+        for source in &figures.health {
+            self.sample(up, &[("source", &source.name)], flag(source.down_since.is_none()));
+        }
+        self.notifiers(figures);
+    }
+
+    fn notifiers(&mut self, figures: &Figures) {
+        type Count = fn(&NotifierFigures) -> u64;
+        let families: [(&str, &str, &str, Count); 4] = [
+            ("headroom_notifications_total", "counter", "News that a notifier took.", |f| f.told),
+            (
+                "headroom_notification_failures_total",
+                "counter",
+                "Attempts to tell a notifier that failed.",
+                |f| f.failures,
+            ),
+            ("headroom_notifications_given_up_total", "counter", "News that a notifier never took.", |f| {
+                f.given_up
+            }),
+            ("headroom_notifications_waiting", "gauge", "News on its way to a notifier.", |f| {
+                f.waiting as u64
+            }),
+        ];
+        for (name, kind, help, count) in families {
+            self.family(name, kind, help);
+            for (notifier, counted) in &figures.notifiers {
+                self.sample(name, &[("notifier", notifier.as_str())], count(counted));
+            }
+        }
+    }
+
+    /// The alerts that are raised.
+    fn alerts(&mut self, alerts: &[Alert]) {
+        let name = "headroom_alerts";
+        self.family(name, "gauge", "Alerts that are raised, by kind.");
+        for kind in AlertKind::ALL {
+            let raised = alerts.iter().filter(|alert| alert.kind == kind).count();
+            self.sample(name, &[("kind", kind.code()), ("severity", kind.severity().word())], raised);
         }
     }
 

@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use axum::{Json, Router};
 use bytes::Bytes;
+use headroom_core::alert::Alert;
 use headroom_core::controller::{Measured, Notice, Order, Override};
 use headroom_core::decision::{Decision, DecisionId};
 use headroom_core::fleet::{Fleet, FleetDocument, SignalSource, TargetSettings};
@@ -26,6 +27,7 @@ use headroom_engine::journal::{
     ActionEntry, Cursor, DecisionQuery, MAX_POINTS, Page, Query, Series, SeriesQuery,
 };
 use headroom_engine::plan::Plan;
+use headroom_engine::sources::SourceView;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -333,6 +335,10 @@ struct OverviewAnswer {
     breaker: Option<Opened>,
     /// The last things people had to know, newest first.
     notices: Vec<Notice>,
+    /// The alerts that are raised, the most severe first.
+    alerts: Vec<Alert>,
+    /// The sources that were heard, by name.
+    sources: Vec<SourceView>,
 }
 
 async fn overview(
@@ -354,6 +360,8 @@ async fn overview(
         workloads: overview.workloads.into_iter().map(explained).collect(),
         breaker: overview.breaker,
         notices: overview.notices,
+        alerts: overview.alerts,
+        sources: overview.sources,
     }))
 }
 

@@ -8,6 +8,7 @@
 //! [`guard`] (who moves a number), [`decision`] (a number that explains itself), [`controller`] (one tick).
 
 pub mod action;
+pub mod alert;
 pub mod calendar;
 pub mod capacity;
 pub mod combine;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use headroom_core::action::Action;
 use headroom_core::controller::{Controller, Effect, Input, Notice, Order, Override, Settled, Snapshot};
-use headroom_core::decision::{By, DecisionId};
+use headroom_core::decision::{By, Decision, DecisionId, Outcome};
 use headroom_core::fleet::{Fleet, Signal};
 use headroom_core::memory::{AppliedPlan, Memory};
 use headroom_core::names::{SignalName, WorkloadName};
@@ -28,9 +28,12 @@ use crate::handle::{
     CostView, EVENT_BACKLOG, EngineHandle, Event, HandleError, Overview, StartUpView, WorkloadView,
 };
 use crate::journal::{Batch, Journal, JournalError};
+use crate::outbox::{Notifiers, Outbox};
 use crate::plan::{self, Plan, PlanEntry};
 use crate::ports::{Leave, News, Source, Target, TargetError};
 use crate::repeated::Repeated;
+use crate::sources::{Sources, Turn};
+use crate::watch::{Found, Watch};
 
 /// Messages that may wait for the loop. A source that finds the queue full waits; it loses nothing.
 const QUEUE: usize = 1024;
@@ -113,11 +116,15 @@ pub enum Message {
         fleet: Box<Fleet>,
         /// Its targets.
         targets: Targets,
+        /// Its notifiers.
+        notifiers: Notifiers,
         /// Whether it is in force.
         answer: oneshot::Sender<Result<(), HandleError>>,
     },
     /// See [`EngineHandle::listening`].
     Listening(BTreeMap<WorkloadName, String>),
+    /// See [`EngineHandle::page`].
+    Page(String),
     /// See [`EngineHandle::stop`].
     Stop,
 }
@@ -130,6 +137,8 @@ pub struct Start {
     pub journal: Journal,
     /// What changes the workloads.
     pub targets: Targets,
+    /// Who can be told.
+    pub notifiers: Notifiers,
     /// Whether decisions are only said, not done.
     pub advise: bool,
 }
@@ -142,8 +151,9 @@ pub type EngineTask = JoinHandle<()>;
 /// # Errors
 /// Where the journal can't be read or written.
 pub async fn start(start: Start) -> Result<(EngineHandle, EngineTask), JournalError> {
-    let Start { fleet, journal, targets, advise } = start;
+    let Start { fleet, journal, targets, notifiers, advise } = start;
     let restored = journal.restore().await?;
+    let (raised, untold) = (journal.raised().await?, journal.untold().await?);
     let at = now();
     let mut controller = match restored {
         Some((snapshot, inputs)) => {
@@ -162,13 +172,21 @@ pub async fn start(start: Start) -> Result<(EngineHandle, EngineTask), JournalEr
     let (events, _) = broadcast::channel(EVENT_BACKLOG);
     let handle =
         EngineHandle { messages: messages.clone(), events: events.clone(), journal: journal.clone() };
+    let mut outbox = Outbox::new(journal.clone());
+    outbox.change(controller.fleet().name(), notifiers);
+    outbox.page(controller.fleet().notify().and_then(|notify| notify.link.clone()));
+    outbox.resume(untold).await;
     let driver = Driver {
         controller,
+        watch: Watch::restore(raised),
+        sources: Sources::default(),
+        outbox,
         journal,
         targets: BTreeMap::new(),
         pokes: Vec::new(),
         shown: BTreeMap::new(),
         listening: BTreeMap::new(),
+        page: None,
         notices: VecDeque::new(),
         messages,
         events,
@@ -178,6 +196,7 @@ pub async fn start(start: Start) -> Result<(EngineHandle, EngineTask), JournalEr
         snapshot_at: at,
         unwritten: VecDeque::new(),
         trouble: Repeated::default(),
+        failing: None,
         fits: Arc::new(Semaphore::new(1)),
     };
     let task = tokio::spawn(driver.run(targets, inbox));
@@ -223,6 +242,8 @@ struct Driver {
     /// What was last written down of each target, and when.
     shown: BTreeMap<WorkloadName, (Timestamp, Result<TargetStatus, String>)>,
     listening: BTreeMap<WorkloadName, String>,
+    /// Where the API listens.
+    page: Option<String>,
     notices: VecDeque<Notice>,
     messages: mpsc::Sender<Message>,
     events: broadcast::Sender<Event>,
@@ -234,6 +255,12 @@ struct Driver {
     unwritten: VecDeque<Arc<Batch>>,
     /// What keeps the journal from being written.
     trouble: Repeated,
+    /// Why the last commit failed, if it did.
+    failing: Option<String>,
+    /// What people must know.
+    watch: Watch,
+    sources: Sources,
+    outbox: Outbox,
     /// Whose turn it is to work out a forecast.
     fits: Arc<Semaphore>,
 }
@@ -256,6 +283,14 @@ impl Round {
             answers: Vec::new(),
             changed: Vec::new(),
             fleet_changed: false,
+        }
+    }
+
+    /// Takes in what people must know.
+    fn found(&mut self, found: Found) {
+        self.batch.deliveries.extend(found.deliveries);
+        if found.raised.is_some() {
+            self.batch.raised = found.raised;
         }
     }
 }
@@ -282,6 +317,9 @@ impl Driver {
                     self.charge(now());
                     self.look_at_all();
                     self.input(Input::Tick { at: now() }, &mut round);
+                    let found =
+                        self.watch.look(&self.controller, &self.sources, self.failing.as_deref(), now());
+                    round.found(found);
                 }
             }
             for message in messages.drain(..) {
@@ -301,6 +339,7 @@ impl Driver {
         match message {
             Message::News(source, news) => {
                 self.figures.heard(&source, &news, at);
+                self.heard(&source, &news, at, round);
                 self.input(
                     match news {
                         News::Samples(samples) => Input::Sampled { at, samples },
@@ -313,7 +352,10 @@ impl Driver {
                 );
             }
             Message::LackingHistory(answer) => drop(answer.send(self.lacking_history())),
-            Message::Figures(answer) => drop(answer.send(self.figures.clone())),
+            Message::Figures(answer) => {
+                let (sources, notifiers) = (self.sources.views(), self.outbox.figures());
+                drop(answer.send(Figures { health: sources, notifiers, ..self.figures.clone() }));
+            }
             Message::Looked(workload, status) => self.looked(at, &workload, status, round),
             Message::Settled(action, outcome) => {
                 let record = action.record();
@@ -323,6 +365,7 @@ impl Driver {
                     Ok(status) => Settled::Done(without_usage(status)),
                     Err(error) => Settled::Failed(error.to_string()),
                 };
+                log_settled(&decision, &outcome, at.since(record.at));
                 self.figures.settled(&workload, &outcome, at.since(record.at));
                 self.input(Input::Settled { at, workload, decision, outcome }, round);
             }
@@ -356,17 +399,59 @@ impl Driver {
             }
             Message::Plan { fleet, answer } => drop(answer.send(self.plan(fleet.as_deref(), at))),
             Message::Apply { plan, by, answer } => self.apply(&plan, &by, at, answer, round),
-            Message::ChangeFleet { fleet, targets, answer } => {
+            Message::ChangeFleet { fleet, targets, notifiers, answer } => {
                 self.input(Input::FleetChanged { at, fleet: fleet.document() }, round);
                 self.retarget(targets);
                 self.figures.fit(self.controller.fleet());
+                self.retell(notifiers, at, round);
                 round.fleet_changed = true;
                 round.answers.push(answer);
             }
             Message::Listening(addresses) => self.listening = addresses,
+            Message::Page(page) => {
+                // Where people reach it is for the policy to say; where it listens is the next best.
+                if self.controller.fleet().notify().is_none_or(|notify| notify.link.is_none()) {
+                    self.outbox.page(Some(page.clone()));
+                }
+                self.page = Some(page);
+            }
             Message::Stop => return true,
         }
         false
+    }
+
+    /// Takes in the health of a source; people are told when it turns.
+    fn heard(&mut self, source: &str, news: &News, at: Timestamp, round: &mut Round) {
+        let News::Samples(samples) = news else { return };
+        let fleet = self.controller.fleet();
+        if !is_source(fleet, source) {
+            return;
+        }
+        let Some(turn) = self.sources.heard(source, samples, at) else { return };
+        let mut workloads: Vec<_> = samples.iter().map(|measured| &measured.workload).collect();
+        workloads.dedup();
+        let Some(first) = workloads.first() else { return };
+        let (code, message) = match turn {
+            Turn::Down { since, why } => (
+                "source-down",
+                format!("{why}. Down since {since}; signals of {} workloads are absent", workloads.len()),
+            ),
+            Turn::Back { since } => {
+                ("source-back", format!("the source `{source}` can be read again; it was down since {since}"))
+            }
+        };
+        let notice = Notice { at, workload: (*first).clone(), code: code.to_owned(), message };
+        round.effects.push(Effect::Notify(notice));
+    }
+
+    /// Tells the notifiers of the policy in force from now on.
+    fn retell(&mut self, notifiers: Notifiers, at: Timestamp, round: &mut Round) {
+        let fleet = self.controller.fleet();
+        self.sources.keep(|name| is_source(fleet, name));
+        round.found(self.watch.fit(fleet, &self.sources, at));
+        self.outbox.change(fleet.name(), notifiers);
+        let link = fleet.notify().and_then(|notify| notify.link.clone());
+        self.outbox.page(link.or_else(|| self.page.clone()));
     }
 
     /// The decision a person answers, where it does not wait.
@@ -485,6 +570,9 @@ impl Driver {
             match effect {
                 Effect::Record(decision) => {
                     self.figures.decided(&decision);
+                    log_decided(&decision);
+                    let told = self.watch.decided(self.controller.fleet(), &decision);
+                    round.batch.deliveries.extend(told);
                     let _ = self.events.send(Event::Decided(Arc::new((*decision).clone())));
                     round.batch.decisions.push(*decision);
                 }
@@ -505,7 +593,11 @@ impl Driver {
             round.batch.snapshot = Some(self.controller.snapshot());
             self.snapshot_at = at;
         }
+        let deliveries = round.batch.deliveries.clone();
         let written = self.write(round.batch).await;
+        self.failing = written.as_ref().err().cloned();
+        // Telling is not acting: what could not be written down is told all the same.
+        drop(self.outbox.send(deliveries));
         for answer in round.answers {
             let _ = answer.send(written.clone().map_err(HandleError::Journal));
         }
@@ -513,6 +605,7 @@ impl Driver {
             Ok(()) => {
                 for action in actions {
                     let _ = self.events.send(Event::Acting(action.record().clone()));
+                    tracing::info!(decision = %action.record().decision, to = %action.to(), "the target is asked");
                     self.act(action);
                 }
                 // An order that could not be written down is not given; the next tick decides anew.
@@ -717,6 +810,8 @@ impl Driver {
             workloads: fleet.workloads().keys().filter_map(|name| self.view(name, at, false)).collect(),
             breaker: self.controller.breaker().cloned(),
             notices: self.notices.iter().cloned().collect(),
+            alerts: self.watch.raised(),
+            sources: self.sources.views(),
         }
     }
 
@@ -777,6 +872,38 @@ impl Driver {
             workloads: workloads.collect(),
         }
     }
+}
+
+/// A decision that acts, in the log: its id stands in every line until it is settled.
+fn log_decided(decision: &Decision) {
+    if decision.outcome != Outcome::Act {
+        return;
+    }
+    let fresh = decision.signals.iter().filter_map(|signal| signal.reading.fresh());
+    tracing::info!(
+        decision = %decision.id,
+        from = %decision.from,
+        to = %decision.to,
+        code = decision.main_reason().map_or("none", |reason| reason.code()),
+        // The newest sample that it rests on.
+        sampled = fresh.map(|sample| sample.at).max().map(tracing::field::display),
+        "decided"
+    );
+}
+
+/// What came of it.
+fn log_settled(decision: &DecisionId, outcome: &Settled, took: Span) {
+    match outcome {
+        Settled::Done(_) => tracing::info!(%decision, %took, "settled: the target took it"),
+        Settled::Failed(error) => tracing::warn!(%decision, %took, %error, "settled: the target refused it"),
+        Settled::Advised => tracing::info!(%decision, "settled: it was only said"),
+    }
+}
+
+/// Whether `name` is what the policy calls a source, or the balancer, which needs no name there. What many parts share
+/// (the replicas' processes, values that are sent) has no health of its own.
+fn is_source(fleet: &Fleet, name: &str) -> bool {
+    name == "balancer" || fleet.sources().keys().any(|source| source.as_str() == name)
 }
 
 /// Takes the actions out of `effects` that are to be said and not done: in advise mode only what a person applied is

@@ -9,12 +9,14 @@ use std::time::Duration;
 
 use headroom_core::controller::{Measured, Notice, Settled};
 use headroom_core::decision::{By, Decision, Outcome};
-use headroom_core::fleet::Fleet;
+use headroom_core::fleet::{Fleet, NotifierName};
 use headroom_core::names::WorkloadName;
 use headroom_core::reading::Absence;
 use headroom_core::units::{Span, Timestamp};
 
+use crate::outbox::NotifierFigures;
 use crate::ports::News;
+use crate::sources::SourceView;
 
 /// Upper bounds for rounds and commits, seconds: from what an idle round takes to the tick's whole second.
 const QUICK: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0];
@@ -102,6 +104,10 @@ pub struct Figures {
     pub workloads: BTreeMap<WorkloadName, WorkloadFigures>,
     /// By source.
     pub sources: BTreeMap<String, SourceFigures>,
+    /// Which sources can be read as a whole.
+    pub health: Vec<SourceView>,
+    /// By notifier.
+    pub notifiers: BTreeMap<NotifierName, NotifierFigures>,
     /// How long rounds took: controller and journal together.
     pub rounds: Histogram,
     /// How long the journal took for a commit.
@@ -117,6 +123,8 @@ impl Default for Figures {
         Self {
             workloads: BTreeMap::new(),
             sources: BTreeMap::new(),
+            health: Vec::new(),
+            notifiers: BTreeMap::new(),
             rounds: Histogram::new(QUICK),
             commits: Histogram::new(QUICK),
             commit_failures: 0,

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use headroom_core::action::ActionRecord;
+use headroom_core::alert::Alert;
 use headroom_core::capacity::Capacity;
 use headroom_core::controller::{Measured, Notice, Order, Override};
 use headroom_core::decision::{Decision, DecisionId, SeenSignal};
@@ -25,8 +26,10 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use crate::driver::{Message, paid_for};
 use crate::figures::Figures;
 use crate::journal::Journal;
+use crate::outbox::Notifiers;
 use crate::plan::Plan;
 use crate::ports::News;
+use crate::sources::SourceView;
 
 /// Events a slow reader may lag behind before it misses some.
 pub(crate) const EVENT_BACKLOG: usize = 1024;
@@ -65,6 +68,12 @@ pub struct Overview {
     pub breaker: Option<Opened>,
     /// The last things people had to know, newest first.
     pub notices: Vec<Notice>,
+    /// The alerts that are raised, the most severe first.
+    #[serde(default)]
+    pub alerts: Vec<Alert>,
+    /// The sources that were heard, by name.
+    #[serde(default)]
+    pub sources: Vec<SourceView>,
 }
 
 /// One workload as it is now.
@@ -272,7 +281,7 @@ impl EngineHandle {
         self.ask(|answer| Message::Apply { plan: Box::new(plan), by, answer }).await?
     }
 
-    /// Puts another policy in force. The caller has made its targets and sources ready.
+    /// Puts another policy in force. The caller has made its targets, notifiers and sources ready.
     ///
     /// # Errors
     /// [`HandleError::Journal`], [`HandleError::Gone`].
@@ -280,8 +289,9 @@ impl EngineHandle {
         &self,
         fleet: Fleet,
         targets: crate::driver::Targets,
+        notifiers: Notifiers,
     ) -> Result<(), HandleError> {
-        self.ask(|answer| Message::ChangeFleet { fleet: Box::new(fleet), targets, answer }).await?
+        self.ask(|answer| Message::ChangeFleet { fleet: Box::new(fleet), targets, notifiers, answer }).await?
     }
 
     /// What happens from now on.
@@ -305,6 +315,11 @@ impl EngineHandle {
     /// Where the balancers of some workloads listen; told by the wiring once they do.
     pub async fn listening(&self, addresses: BTreeMap<WorkloadName, String>) {
         let _ = self.messages.send(Message::Listening(addresses)).await;
+    }
+
+    /// Where the API listens, for the links of messages; told by the wiring once it does.
+    pub async fn page(&self, address: String) {
+        let _ = self.messages.send(Message::Page(address)).await;
     }
 
     async fn ask<T>(&self, message: impl FnOnce(oneshot::Sender<T>) -> Message) -> Result<T, HandleError> {

@@ -1,15 +1,17 @@
 //! Ports: what the engine needs of the outside.
 //!
-//! A [`Target`] is looked at and changed, a [`Source`] tells what is measured. Both hold connections, so they are
-//! trait objects; what is data (strategies, guards) is not. Each implementation passes the conformance suite of
+//! A [`Target`] is looked at and changed, a [`Source`] tells what is measured, a [`Notifier`] is told what people must
+//! know. All hold connections, so they are trait objects; what is data (strategies, guards) is not. Each implementation passes the conformance suite of
 //! its seam in `headroom-testkit`, and so do the fakes.
 
 use async_trait::async_trait;
 use headroom_core::action::Action;
+use headroom_core::alert::AlertNews;
 use headroom_core::controller::Measured;
-use headroom_core::names::{SignalName, WorkloadName};
+use headroom_core::names::{FleetName, SignalName, WorkloadName};
 use headroom_core::observation::TargetStatus;
 use headroom_core::outlook::History;
+use headroom_core::units::Timestamp;
 use headroom_core::warm::WarmOrder;
 use tokio::sync::watch;
 
@@ -107,4 +109,39 @@ pub trait Source: Send {
     /// Waits for the next news; the source keeps its own pace and deadlines, and reports what it can't read as
     /// absent rather than not at all. `None` when there will be no more. Cancel safe.
     async fn next(&mut self) -> Option<News>;
+}
+
+/// News of alerts, to be told together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notification {
+    /// When it is told.
+    pub at: Timestamp,
+    /// Of which fleet.
+    pub fleet: FleetName,
+    /// Where people reach the page, if that is known.
+    pub page: Option<String>,
+    /// The news, oldest first; never empty.
+    pub news: Vec<AlertNews>,
+}
+
+/// Why a notifier was not told.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TellError {
+    /// It may work later: nobody answers, it is overloaded, the secret is not there.
+    #[error("{0}")]
+    Later(String),
+    /// It refuses this very message, in its own words.
+    #[error("it refused the message: {0}")]
+    Refused(String),
+}
+
+/// What tells people, or programs that do.
+#[async_trait]
+pub trait Notifier: Send + Sync {
+    /// Tells them. The same news may come again, where it is not known whether it arrived; its alert's id and state
+    /// tell. It is given up when the time is over.
+    ///
+    /// # Errors
+    /// Where it did not arrive; [`TellError::Later`] is tried again until it does.
+    async fn tell(&self, notification: &Notification) -> Result<(), TellError>;
 }

@@ -1,3 +1,4 @@
 //! Test kit: the conformance suites of the seams, and the fakes they need. For tests only.
 
+pub mod receiver;
 pub mod source;

@@ -61,10 +61,12 @@ impl Running {
             say!("warning: {}", set_aside.message);
         }
         let mut wiring = Wiring::start(&loaded.fleet, &loaded.base, options.data, options.advise).await?;
+        let notifiers = wiring.notifiers(&loaded.fleet);
         let start = Start {
             fleet: loaded.fleet,
             journal: journal.clone(),
             targets: wiring.targets(),
+            notifiers,
             advise: options.advise,
         };
         let (handle, engine) = driver::start(start).await?;
@@ -78,7 +80,10 @@ impl Running {
                 // A sender that is gone ends the server, too.
                 let ended = async move { drop(ends.wait_for(|end| *end).await) };
                 match headroom_api::serve(handle.clone(), api, ended).await {
-                    Ok((address, api)) => (Some(address), Some(api)),
+                    Ok((address, api)) => {
+                        handle.page(format!("http://{address}")).await;
+                        (Some(address), Some(api))
+                    }
                     Err(error) => {
                         // The replicas of an earlier controller go on; nothing of this start remains.
                         handle.stop().await;

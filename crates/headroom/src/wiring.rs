@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use headroom_adapters::balancer::{Balancer, BalancerCommand, Ending};
+use headroom_adapters::notifier;
 use headroom_adapters::source::channel::ChannelSource;
 use headroom_adapters::source::process::ProcessSource;
 use headroom_adapters::source::recall::Recall;
@@ -19,6 +20,7 @@ use headroom_core::fleet::{Fleet, TargetSettings, Workload};
 use headroom_core::names::WorkloadName;
 use headroom_engine::driver::{self, Targets};
 use headroom_engine::handle::EngineHandle;
+use headroom_engine::outbox::Notifiers;
 use headroom_engine::ports::{Leave, News, Source, Target};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -151,6 +153,11 @@ impl Wiring {
         self.parts.iter().map(|(name, part)| (name.clone(), target(part))).collect()
     }
 
+    /// Who can be told by `fleet`, for the engine.
+    pub(crate) fn notifiers(&self, fleet: &Fleet) -> Notifiers {
+        notifier::open_all(fleet, &self.base)
+    }
+
     /// Lets the sources feed the engine, and tells it where the balancers listen.
     pub(crate) fn feed(&mut self, handle: &EngineHandle) {
         if let Some(figures) = self.figures.take() {
@@ -223,7 +230,8 @@ impl Wiring {
             }
         }
         self.groups = source::groups(&fleet);
-        handle.change_fleet(fleet, self.targets()).await?;
+        let notifiers = self.notifiers(&fleet);
+        handle.change_fleet(fleet, self.targets(), notifiers).await?;
         self.feed(handle);
         // A drain may take minutes, and the next change of the policy must not wait for it.
         self.leaving.retain(|_, leaving| !leaving.is_finished());

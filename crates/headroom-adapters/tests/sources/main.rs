@@ -7,6 +7,8 @@
 
 mod faults;
 mod real;
+#[path = "../common/server.rs"]
+mod server;
 mod sharing;
 mod support;
 mod whole;

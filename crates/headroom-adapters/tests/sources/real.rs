@@ -9,9 +9,8 @@ use headroom_engine::ports::{News, Source as _};
 use headroom_testkit::source::{Behaviour, Faulty};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::support::{
-    Server, example, free_port, http, open, policy, run, skip_real, until, until_value, write,
-};
+use crate::server::{Server, free_port, skip_real};
+use crate::support::{example, http, open, policy, run, until, until_value, write};
 
 fn at(port: u16) -> String {
     format!("127.0.0.1:{port}")

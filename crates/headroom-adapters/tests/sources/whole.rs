@@ -15,6 +15,7 @@ use headroom_core::units::Replicas;
 use headroom_engine::driver::{self, Start, Targets};
 use headroom_engine::handle::EngineHandle;
 use headroom_engine::journal::{DataDir, Journal, Retention};
+use headroom_engine::outbox::Notifiers;
 use headroom_engine::ports::{Leave, Target, TargetError};
 use headroom_testkit::source::{Behaviour, Faulty, Good};
 use tokio::sync::watch;
@@ -116,10 +117,15 @@ spec:
     let count = |name: &WorkloadName| parts[name].status().wanted;
     let folder = tempfile::tempdir().unwrap();
     let (journal, _) = Journal::open(&DataDir::open(folder.path()).unwrap(), Retention::default()).unwrap();
-    let (handle, engine) =
-        driver::start(Start { fleet: fleet.clone(), journal: journal.clone(), targets, advise: false })
-            .await
-            .unwrap();
+    let (handle, engine) = driver::start(Start {
+        fleet: fleet.clone(),
+        journal: journal.clone(),
+        targets,
+        notifiers: Notifiers::new(),
+        advise: false,
+    })
+    .await
+    .unwrap();
     for group in source::groups(&fleet) {
         driver::feed(&handle, Box::new(source::open(&group, Path::new("/"))));
     }

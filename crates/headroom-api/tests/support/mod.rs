@@ -21,6 +21,7 @@ use headroom_core::units::{Level, Replicas, Span, Timestamp};
 use headroom_engine::driver::{Start, Targets, feed, now, start};
 use headroom_engine::handle::EngineHandle;
 use headroom_engine::journal::{Batch, DataDir, Journal, Retention};
+use headroom_engine::outbox::Notifiers;
 use headroom_engine::ports::{Leave, News, Source, Target, TargetError};
 use serde_json::json;
 use tokio::sync::watch;
@@ -412,7 +413,9 @@ impl Shop {
             })
             .collect();
         let (handle, engine) =
-            start(Start { fleet, journal, targets, advise: false }).await.expect("the engine starts");
+            start(Start { fleet, journal, targets, notifiers: Notifiers::new(), advise: false })
+                .await
+                .expect("the engine starts");
         let every = tokio::time::interval(std::time::Duration::from_secs(1));
         let source = feed(&handle, Box::new(FakeSource { world, every }));
         let token = Token::load_or_create(&dir.path().join("token")).expect("a token");

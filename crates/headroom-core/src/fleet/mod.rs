@@ -8,6 +8,7 @@
 
 mod balancer;
 mod behavior;
+mod notify;
 mod problem;
 mod shared;
 mod signal;
@@ -26,6 +27,10 @@ pub use balancer::{
 pub use behavior::{
     Behavior, Burst, CooldownSettings, GuardSettings, PolicySelect, RateLimitSettings, ScalingPolicy,
     ScalingRules,
+};
+pub use notify::{
+    AlertSettings, EmailSettings, MailTls, NotifierName, NotifierSettings, Notify, PagerdutySettings,
+    QuietTime, Route, SlackBot, SlackSettings, WebhookSettings,
 };
 pub use problem::{Path, Problem};
 pub use shared::{BreakerSettings, SharedLimit};
@@ -104,6 +109,9 @@ pub struct FleetSpec {
     /// Stops the fleet from changing too much at once. By default nothing does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub breaker: Option<BreakerSettings>,
+    /// Who is told what. By default nobody is told anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notify: Option<Notify>,
 }
 
 /// One thing that is scaled: where it runs, what is measured, and how it is to be sized.
@@ -228,6 +236,12 @@ impl Fleet {
         self.spec.breaker.as_ref()
     }
 
+    /// Who is told what.
+    #[must_use]
+    pub fn notify(&self) -> Option<&Notify> {
+        self.spec.notify.as_ref()
+    }
+
     /// The priority of `workload`: its own, else its tier's, else 0.
     #[must_use]
     pub fn priority(&self, workload: &Workload) -> i32 {
@@ -273,6 +287,9 @@ impl FleetSpec {
         }
         self.check_listen_addresses(&root, &mut problems);
         shared::check(self, &mut problems);
+        if let Some(notify) = &self.notify {
+            notify.check(&Path::root().key("spec").key("notify"), &self.workloads, &mut problems);
+        }
         problems
     }
 

@@ -780,29 +780,29 @@ pub(super) fn check_interval(every: Span, at: &Path, problems: &mut Vec<Problem>
     }
 }
 
+/// What is wrong with the address of an HTTP server.
+pub(super) fn check_url(url: &str, at: &Path, problems: &mut Vec<Problem>) {
+    let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+    match rest {
+        None | Some("") => problems.push(
+            Problem::new(at.clone(), "is no address of an HTTP server")
+                .help("write it as http://host:port or https://host"),
+        ),
+        Some(rest) if rest.split('/').next().is_some_and(|host| host.contains('@')) => problems.push(
+            Problem::new(at.clone(), "holds a user or a password, which would be shown and logged")
+                .help("write `auth: { basic: { user: …, password: { env: … } } }` instead"),
+        ),
+        Some(_) => {}
+    }
+}
+
 impl SourceSettings {
     pub(super) fn check(&self, at: &Path, problems: &mut Vec<Problem>) {
         if self.deadline.is_zero() {
             problems.push(Problem::new(at.key("deadline"), "must be longer than nothing"));
         }
         let at = at.key(self.kind.word());
-        let mut url = |url: &str| {
-            let rest = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
-            match rest {
-                None | Some("") => problems.push(
-                    Problem::new(at.key("url"), "is no address of an HTTP server")
-                        .help("write it as http://host:port or https://host"),
-                ),
-                Some(rest) if rest.split('/').next().is_some_and(|host| host.contains('@')) => problems.push(
-                    Problem::new(
-                        at.key("url"),
-                        "holds a user or a password, which would be shown and logged",
-                    )
-                    .help("write `auth: { basic: { user: …, password: { env: … } } }` instead"),
-                ),
-                Some(_) => {}
-            }
-        };
+        let mut url = |url: &str| check_url(url, &at.key("url"), problems);
         match &self.kind {
             SourceKind::Prometheus(server) | SourceKind::Http(server) => url(&server.url),
             SourceKind::Rabbitmq(server) => url(&server.url),

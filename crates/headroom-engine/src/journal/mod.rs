@@ -16,6 +16,7 @@ mod check;
 mod data_dir;
 mod encode;
 mod error;
+mod outbox;
 mod query;
 mod replay;
 mod retention;
@@ -32,6 +33,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use headroom_core::action::ActionRecord;
+use headroom_core::alert::{Alert, Delivery};
 use headroom_core::controller::{Input, Notice, Snapshot};
 use headroom_core::decision::Decision;
 use headroom_core::names::WorkloadName;
@@ -43,6 +45,7 @@ use tokio::sync::{mpsc, oneshot};
 pub use check::SetAside;
 pub use data_dir::{DataDir, DataDirError};
 pub use error::JournalError;
+pub use outbox::Told;
 pub use query::{
     ActionEnd, ActionEntry, ActionOutcome, Cursor, DecisionQuery, MAX_PAGE, Page, Query, Reader,
 };
@@ -89,6 +92,10 @@ pub struct Batch {
     pub actions: Vec<ActionRecord>,
     /// What people are about to be told.
     pub notices: Vec<Notice>,
+    /// The alerts that are raised from now on, where that changed.
+    pub raised: Option<Vec<Alert>>,
+    /// What notifiers are about to be told.
+    pub deliveries: Vec<Delivery>,
     /// Values for charts that no input holds.
     pub points: Vec<Point>,
     /// The controller's memory after these inputs. The very first batch of a journal must have one, and then one a
@@ -106,6 +113,8 @@ impl Batch {
             decisions: Vec::new(),
             actions: Vec::new(),
             notices: Vec::new(),
+            raised: None,
+            deliveries: Vec::new(),
             points: Vec::new(),
             snapshot: None,
         }

@@ -143,6 +143,11 @@ impl Kept {
             "DELETE FROM notice WHERE id IN (SELECT id FROM notice WHERE at < ?1 ORDER BY at LIMIT ?2)",
         )?
         .execute(params![now.minus(retention.quiet).as_millis(), ROWS_PER_STEP])?;
+        db.prepare_cached(
+            "DELETE FROM delivery WHERE id IN \
+             (SELECT id FROM delivery WHERE at < ?1 AND done_at IS NOT NULL ORDER BY at LIMIT ?2)",
+        )?
+        .execute(params![now.minus(retention.quiet).as_millis(), ROWS_PER_STEP])?;
         Ok(())
     }
 

@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::encode;
 use super::error::JournalError;
+use super::outbox::{self, Told};
 use super::query::ActionOutcome;
 use super::retention::{Kept, Retention, give_back};
 use super::rollup::{Pending, SeriesNames};
@@ -36,6 +37,8 @@ type Answer<T> = oneshot::Sender<Result<T, JournalError>>;
 #[derive(Debug)]
 pub(crate) enum Call {
     Append(Arc<Batch>, Answer<Seq>),
+    /// What came of messages.
+    Told(Vec<Told>, Answer<()>),
     /// Everything acknowledged is to be in the tables of points.
     Flush(Answer<()>),
     /// Flush, write the log into the file, and end.
@@ -122,6 +125,11 @@ impl Writer {
             for call in group.drain(..) {
                 match call {
                     Call::Append(batch, answer) => appends.push((batch, answer)),
+                    Call::Told(told, answer) => {
+                        // Their messages may stand in the same group.
+                        self.append_all(&mut appends);
+                        let _ = answer.send(self.told(&told));
+                    }
                     Call::Flush(answer) => {
                         self.append_all(&mut appends);
                         // An answer nobody waits for any more is no failure.
@@ -214,6 +222,15 @@ impl Writer {
         Ok(seqs)
     }
 
+    fn told(&mut self, told: &[Told]) -> Result<(), JournalError> {
+        let written = (|| {
+            let step = self.db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            outbox::write_told(&step, told)?;
+            step.commit()
+        })();
+        written.map_err(|e| JournalError::sqlite("write what was told to", &self.path, e))
+    }
+
     fn flush(&mut self) -> Result<(), JournalError> {
         if self.pending.is_empty() {
             return Ok(());
@@ -237,7 +254,7 @@ impl Writer {
     }
 }
 
-enum Failed {
+pub(super) enum Failed {
     Sqlite(rusqlite::Error),
     Json(serde_json::Error),
 }
@@ -325,6 +342,7 @@ fn write_batch(
             params![notice.workload.as_str(), notice.at.as_millis(), seal(&serde_json::to_string(notice)?)],
         )?;
     }
+    outbox::write(db, batch)?;
     if let Some(snapshot) = &batch.snapshot {
         // Two of the same moment are the same; the later text counts.
         db.prepare_cached("INSERT OR REPLACE INTO snapshot (seq, at, body) VALUES (?1, ?2, ?3)")?

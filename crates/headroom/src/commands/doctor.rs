@@ -12,6 +12,7 @@ use headroom_core::say::{self, Language};
 use headroom_core::units::{Replicas, Span, Timestamp};
 use headroom_engine::driver::now;
 use headroom_engine::handle::{Overview, WorkloadView};
+use headroom_engine::sources::SourceView;
 use serde::Serialize;
 
 use super::explain::moment;
@@ -148,6 +149,7 @@ fn examine(overview: &Overview, at: Timestamp) -> Vec<Check> {
             "start `headroom run` without --advise once you agree with what it says",
         ));
     }
+    checks.extend(overview.sources.iter().map(source));
     for view in &overview.workloads {
         let target = target(view, overview.at);
         checks.push(target.of(view));
@@ -182,6 +184,19 @@ fn examine(overview: &Overview, at: Timestamp) -> Vec<Check> {
         }
     }
     checks
+}
+
+/// Can the source be read as a whole?
+fn source(view: &SourceView) -> Check {
+    let Some(since) = view.down_since else {
+        return Check::fine("source", format!("`{}` answers", view.name));
+    };
+    let why = view.why.as_deref().unwrap_or("it does not answer");
+    Check::broken(
+        "source",
+        format!("`{}` is down since {}: {why}", view.name, moment(since)),
+        "see that the server runs and that spec.sources names it right; nothing shrinks on its signals meanwhile",
+    )
 }
 
 /// Is the clock sane?

@@ -57,29 +57,51 @@ fn text(overview: &Overview, printer: Printer) -> String {
             opened.workload
         ));
     }
+    for source in overview.sources.iter().filter(|source| source.down_since.is_some()) {
+        out.push_str(&format!(
+            "\nsource {}: down: {}",
+            source.name,
+            source.why.as_deref().unwrap_or_default()
+        ));
+    }
+    for alert in &overview.alerts {
+        let (severity, code) = (alert.severity.word(), alert.kind.code());
+        let since = super::explain::moment(alert.since);
+        out.push_str(&format!("\n[{severity}] {}: {code} since {since}: {}", alert.subject, alert.why));
+    }
     out
 }
 
-fn row(view: &WorkloadView, printer: Printer) -> Vec<String> {
-    let unknown = || "?".to_owned();
+/// The signals that can be read now.
+pub(super) fn load(view: &WorkloadView) -> String {
     let signals = view.signals.iter().filter_map(|s| match &s.reading {
         Reading::Fresh(sample) => Some(format!("{} {}", s.name, s.unit.say(sample.value))),
         Reading::Stale { .. } | Reading::Missing(_) => None,
     });
-    let starting = view.status.as_ref().map_or(0, |s| s.starting.0);
-    let ready = view.status.as_ref().map(|s| s.ready.to_string());
-    let ready = ready.map(|ready| if starting > 0 { format!("{ready} (+{starting})") } else { ready });
-    let warm = view.status.as_ref().and_then(|s| s.pool.as_ref()).map(|pool| pool.warm);
-    let ready = match (ready, warm) {
-        (Some(ready), Some(warm)) => Some(format!("{ready}, {warm} warm")),
-        (ready, _) => ready,
-    };
+    signals.collect::<Vec<_>>().join(", ")
+}
+
+/// The replicas that are ready, with those that start and those that are warm; `None` before the first look.
+pub(super) fn ready(view: &WorkloadView) -> Option<String> {
+    let status = view.status.as_ref()?;
+    let mut ready = status.ready.to_string();
+    if status.starting.0 > 0 {
+        ready.push_str(&format!(" (+{})", status.starting));
+    }
+    if let Some(pool) = &status.pool {
+        ready.push_str(&format!(", {} warm", pool.warm));
+    }
+    Some(ready)
+}
+
+fn row(view: &WorkloadView, printer: Printer) -> Vec<String> {
+    let unknown = || "?".to_owned();
     vec![
         view.name.to_string(),
-        ready.unwrap_or_else(unknown),
+        ready(view).unwrap_or_else(unknown),
         view.status.as_ref().map_or_else(unknown, |s| s.wanted.to_string()),
         format!("{}–{}", view.range.min, view.range.max),
-        signals.collect::<Vec<_>>().join(", "),
+        load(view),
         view.latest
             .as_ref()
             .map_or_else(|| "nothing decided yet".to_owned(), |d| say::headline(d, printer.language)),

@@ -5,3 +5,4 @@ mod faults;
 mod life;
 mod past;
 mod rig;
+mod told;

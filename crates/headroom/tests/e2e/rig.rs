@@ -128,6 +128,11 @@ impl Rig {
         });
     }
 
+    /// Where the API answers.
+    pub(crate) fn server(&self) -> String {
+        self.server.clone()
+    }
+
     pub(crate) fn start_until_ready(&mut self, replicas: u64) {
         self.start();
         self.ready(replicas);

@@ -1,0 +1,89 @@
+//! What people are told: raised alerts and messages on their way, so that neither a crash nor an outage loses one.
+
+use headroom_core::alert::{Alert, Delivery};
+use headroom_core::units::Timestamp;
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::query::{Reader, parse};
+use super::seal::seal;
+use super::writer::{Call, Failed};
+use super::{Batch, Journal, JournalError};
+
+/// What came of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// [`Delivery::key`].
+    pub key: String,
+    /// When that was.
+    pub at: Timestamp,
+    /// `told`, or why it never will be.
+    pub outcome: String,
+}
+
+impl Journal {
+    /// Writes down what came of messages.
+    ///
+    /// # Errors
+    /// They are sent once more after a restart then.
+    pub async fn told(&self, told: Vec<Told>) -> Result<(), JournalError> {
+        self.call(|answer| Call::Told(told, answer)).await
+    }
+}
+
+impl Reader {
+    /// The alerts that were raised when the journal was last written.
+    ///
+    /// # Errors
+    /// The journal can't be read.
+    pub async fn raised(&self) -> Result<Vec<Alert>, JournalError> {
+        self.read("read the raised alerts", |db| {
+            let body: Option<String> =
+                db.query_row("SELECT body FROM raised", [], |row| row.get(0)).optional()?;
+            body.map_or(Ok(Vec::new()), |body| parse(&body, || "the raised alerts".to_owned()))
+        })
+        .await
+    }
+
+    /// The messages of which it is not known what came of them, oldest first.
+    ///
+    /// # Errors
+    /// The journal can't be read.
+    pub async fn untold(&self) -> Result<Vec<Delivery>, JournalError> {
+        self.read("read the messages on their way", |db| {
+            let mut open = db.prepare("SELECT body FROM delivery WHERE done_at IS NULL ORDER BY id")?;
+            let mut rows = open.query([])?;
+            let mut deliveries = Vec::new();
+            while let Some(row) = rows.next()? {
+                deliveries.push(parse(&row.get::<_, String>(0)?, || "a message".to_owned())?);
+            }
+            Ok(deliveries)
+        })
+        .await
+    }
+}
+
+/// Writes what a batch tells.
+pub(super) fn write(db: &Connection, batch: &Batch) -> Result<(), Failed> {
+    if let Some(raised) = &batch.raised {
+        db.prepare_cached("INSERT OR REPLACE INTO raised (only, body) VALUES (0, ?1)")?
+            .execute([seal(&serde_json::to_string(raised)?)])?;
+    }
+    for delivery in &batch.deliveries {
+        // A batch that is appended again holds the same messages.
+        db.prepare_cached("INSERT OR IGNORE INTO delivery (name, at, body) VALUES (?1, ?2, ?3)")?.execute(
+            params![delivery.key(), delivery.news.at.as_millis(), seal(&serde_json::to_string(delivery)?)],
+        )?;
+    }
+    Ok(())
+}
+
+/// Writes what came of messages.
+pub(super) fn write_told(db: &Connection, told: &[Told]) -> rusqlite::Result<()> {
+    let mut update = db.prepare_cached(
+        "UPDATE delivery SET done_at = ?2, outcome = ?3 WHERE name = ?1 AND done_at IS NULL",
+    )?;
+    for Told { key, at, outcome } in told {
+        update.execute(params![key, at.as_millis(), outcome])?;
+    }
+    Ok(())
+}

@@ -1,0 +1,118 @@
+//! Being told: what people must know arrives, whatever happens to the controller or to who is told.
+
+#![expect(clippy::unwrap_used, reason = "what goes wrong in a test fails it")]
+
+use headroom_testkit::receiver::{HttpReceiver, Request};
+use serde_json::Value;
+
+use crate::rig::{Rig, eventually, policy, stdout};
+
+/// A receiver with a runtime of its own, for tests that are not async.
+struct Receiver(HttpReceiver, tokio::runtime::Runtime);
+
+impl Receiver {
+    fn start() -> Self {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        Self(runtime.block_on(HttpReceiver::start()), runtime)
+    }
+
+    fn until(&self, enough: impl FnMut(&Vec<Request>) -> bool) -> Vec<Request> {
+        self.1.block_on(self.0.until(enough))
+    }
+
+    /// A policy that tells this receiver everything.
+    fn policy(&self, more: &str) -> String {
+        let notify = format!(
+            "spec:\n  notify:\n    notifiers: {{ hook: {{ webhook: {{ url: \"http://{}\" }} }} }}\n    routes: [{{ to: [hook], severity: info }}]\n{more}",
+            self.0.address()
+        );
+        policy(1, 4).replace("spec:\n", &notify)
+    }
+}
+
+/// Ids and states of all news of a request.
+fn news(request: &Request) -> Vec<(String, String)> {
+    let body: Value = serde_json::from_str(&request.body).unwrap();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let all = body["news"].as_array().unwrap().iter();
+    all.map(|news| (text(&news["alert"]["id"]), text(&news["state"]))).collect()
+}
+
+/// D6: nobody answers, the controller is killed, and still it arrives, under the name it had.
+#[test]
+fn a_message_outlives_an_outage_and_a_killed_controller() {
+    let receiver = Receiver::start();
+    receiver.0.answer(503, "");
+    let mut rig = Rig::new(&receiver.policy("")).with(&["-v"]);
+    rig.start_until_ready(1);
+    // From sample to settled the log carries the id of the decision.
+    let said = rig.said();
+    for part in [
+        "decided decision=web-",
+        "the target is asked decision=web-",
+        "settled: the target took it decision=web-",
+    ] {
+        assert!(said.contains(part), "{part:?} is not in {said}");
+    }
+    let before = receiver.until(|all| !all.is_empty());
+    let (id, state) = news(&before[0]).remove(0);
+    assert!(id.starts_with("web-scaled-") && state == "happened", "{id} {state}");
+    rig.kill_controller();
+    receiver.0.answer(200, "");
+    rig.start();
+    let seen = before.len();
+    let after =
+        receiver.until(|all| all.iter().skip(seen).any(|r| news(r).contains(&(id.clone(), state.clone()))));
+    let message: Value = serde_json::from_str(&after[0].body).unwrap();
+    let link = message["news"][0]["link"].as_str().unwrap();
+    assert!(link.contains("/#/d/web-"), "{link}");
+    // Delivered is delivered: it is not told again.
+    let told = eventually("the delivery is counted", || {
+        let metrics = crate::rig::get(&rig.server(), "/metrics").ok()?.1;
+        metrics.contains("headroom_notifications_waiting{notifier=\"hook\"} 0").then_some(metrics)
+    });
+    assert!(told.contains("headroom_notifications_given_up_total{notifier=\"hook\"} 0"), "{told}");
+}
+
+/// A source that fails as a whole is named in `status`, `doctor`, the metrics and a message; so is its recovery.
+#[test]
+fn a_source_that_is_down_is_named_and_its_recovery_too() {
+    let receiver = Receiver::start();
+    let source = Receiver::start();
+    source.0.answer(500, "out of order");
+    let sources =
+        format!("  sources: {{ depths: {{ http: {{ url: \"http://{}\" }} }} }}\n", source.0.address());
+    let signal =
+        "      signals:\n        depth: { http: { from: depths, path: $.depth }, unit: count, every: 200ms }";
+    let mut rig = Rig::new(&receiver.policy(&sources).replace("      signals:", signal));
+    rig.start_until_ready(1);
+    let told = |state: &'static str| {
+        receiver.until(move |all| {
+            let mut news = all.iter().flat_map(news);
+            news.any(|(id, s)| id.starts_with("source.depths-source-down-") && s == state)
+        })
+    };
+    told("raised");
+    let status = stdout(&rig.ask(&["status"]));
+    assert!(
+        status.contains("source depths: down") && status.contains("[high] source.depths: source-down"),
+        "{status}"
+    );
+    let doctor = rig.ask(&["doctor"]);
+    assert!(!doctor.status.success());
+    assert!(stdout(&doctor).contains("`depths` is down since"), "{}", stdout(&doctor));
+    let metrics = crate::rig::get(&rig.server(), "/metrics").unwrap().1;
+    assert!(metrics.contains("headroom_source_up{source=\"depths\"} 0"), "{metrics}");
+    assert!(metrics.contains("headroom_alerts{kind=\"source-down\",severity=\"high\"} 1"), "{metrics}");
+
+    source.0.answer(200, r#"{"depth": 3}"#);
+    told("resolved");
+    eventually("the recovery is said", || {
+        let overview = rig.json(&["status"])?;
+        let codes: Vec<_> = overview["notices"].as_array()?.iter().map(|n| n["code"].clone()).collect();
+        (codes.contains(&"source-back".into()) && codes.contains(&"source-down".into())).then_some(())
+    });
+    let doctor = stdout(&rig.ask(&["doctor"]));
+    assert!(doctor.contains("`depths` answers"), "{doctor}");
+}
