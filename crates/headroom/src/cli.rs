@@ -77,6 +77,8 @@ pub(crate) enum Command {
     Apply(Apply),
     /// Show the fleet at a glance
     Status,
+    /// Watch the fleet live in a terminal: arrows choose, enter explains, / filters, q quits
+    Top,
     /// Explain the last decision of a workload, or a decision by its id (web-17)
     Explain(Explain),
     /// Say why a workload does not change, and until when

@@ -21,6 +21,7 @@ mod run;
 mod simulate;
 mod status;
 mod test;
+mod top;
 
 use anyhow::{Context, Result};
 
@@ -56,6 +57,7 @@ pub(crate) fn run(cli: &Cli) -> Result<Exit> {
             Command::Plan(args) => plan::run(args, cli, printer).await,
             Command::Apply(args) => apply::run(args, cli).await,
             Command::Status => status::run(cli, printer).await,
+            Command::Top => top::run(cli, printer).await,
             Command::Explain(args) => explain::explain(args, cli, printer).await,
             Command::WhyNot(args) => explain::why_not(args, cli, printer).await,
             Command::History(args) => history::run(args, cli, printer).await,

@@ -116,3 +116,10 @@ fn a_source_that_is_down_is_named_and_its_recovery_too() {
     let doctor = stdout(&rig.ask(&["doctor"]));
     assert!(doctor.contains("`depths` answers"), "{doctor}");
 }
+
+#[test]
+fn top_needs_a_terminal_and_says_what_needs_none() {
+    let output = crate::rig::alone(&["top"], std::path::Path::new("/"));
+    assert_eq!(output.status.code(), Some(64));
+    assert!(crate::rig::stderr(&output).contains("headroom status -o json"));
+}
