@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::{
     figures::{Counts, Figures, Latency, Quantiles, Traffic, WINDOW},
-    histogram::Histogram,
+    histogram::{Histogram, Sparse},
     names::ServiceName,
     service::{Backend, ServiceShared, Tally},
     settings::Millis,
@@ -38,8 +38,8 @@ struct Past {
     totals: Counts,
     latencies: Histogram,
     window: Histogram,
-    /// Filled buckets of each interval in the window.
-    intervals: VecDeque<Vec<(usize, u64)>>,
+    /// Each interval in the window.
+    intervals: VecDeque<Sparse>,
 }
 
 impl Past {
@@ -55,10 +55,10 @@ impl Past {
         let interval = totals.since(&self.totals);
         (self.totals, self.latencies) = (totals, latencies);
         self.window.merge(&histogram);
-        self.intervals.push_back(histogram.filled().collect());
+        self.intervals.push_back(histogram.sparse());
         while self.intervals.len() > kept {
             if let Some(old) = self.intervals.pop_front() {
-                self.window.subtract_filled(&old);
+                self.window.subtract_sparse(&old);
             }
         }
         let latency =

@@ -116,9 +116,22 @@ impl Histogram {
         }
     }
 
-    /// As [`Self::subtract`] for what [`Self::filled`] gave.
-    pub(crate) fn subtract_filled(&mut self, filled: &[(usize, u64)]) {
-        for (bucket, count) in filled {
+    /// The same counts in the room they need: for keeping many.
+    #[must_use]
+    pub fn sparse(&self) -> Sparse {
+        Sparse(self.filled().collect())
+    }
+
+    /// As [`Self::merge`] for a sparse one.
+    pub fn merge_sparse(&mut self, other: &Sparse) {
+        for (bucket, count) in &other.0 {
+            self.counts[*bucket] = self.counts[*bucket].saturating_add(*count);
+        }
+    }
+
+    /// As [`Self::subtract`] for a sparse one.
+    pub fn subtract_sparse(&mut self, other: &Sparse) {
+        for (bucket, count) in &other.0 {
             self.counts[*bucket] = self.counts[*bucket].saturating_sub(*count);
         }
     }
@@ -146,6 +159,11 @@ impl Histogram {
         self.counts.iter().enumerate().filter(|(_, c)| **c > 0).map(|(i, c)| (i, *c))
     }
 }
+
+/// A histogram without its empty buckets. An interval of a tenth of a second fills few of the 896: a minute of them takes
+/// kilobytes, not megabytes, and adding them up costs what was counted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sparse(Box<[(usize, u64)]>);
 
 impl Serialize for Histogram {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
@@ -222,6 +240,11 @@ mod tests {
         assert_eq!(serde_json::from_str::<Histogram>(&json).unwrap(), a);
         a.subtract(&b);
         assert_eq!(a.count(), 7);
+        let before = a.clone();
+        a.merge_sparse(&b.sparse());
+        assert_eq!(a, both);
+        a.subtract_sparse(&b.sparse());
+        assert_eq!(a, before);
         assert!(serde_json::from_str::<Histogram>("[1]").is_err());
         assert!(serde_json::from_str::<Histogram>("[896,1]").is_err());
     }

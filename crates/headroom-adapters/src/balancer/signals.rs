@@ -12,7 +12,7 @@ use headroom_core::names::{SignalName, WorkloadName};
 use headroom_core::reading::{Absence, Sample};
 use headroom_core::units::{Level, Span, Timestamp};
 use headroom_lb::figures::{Figures, Quantiles};
-use headroom_lb::histogram::Histogram;
+use headroom_lb::histogram::{Histogram, Sparse};
 
 /// Intervals kept at the most: a minute of tenths. Longer windows see the last minute.
 const KEPT: usize = 600;
@@ -38,7 +38,7 @@ struct Interval {
     arrived: u64,
     answered: u64,
     failed: u64,
-    histogram: Option<Histogram>,
+    histogram: Option<Sparse>,
 }
 
 impl Signals {
@@ -72,7 +72,7 @@ impl Signals {
             arrived,
             answered: counts.requests,
             failed: counts.status_5xx,
-            histogram: self.keeps_histograms.then(|| traffic.latency.histogram.clone()),
+            histogram: self.keeps_histograms.then(|| traffic.latency.histogram.sparse()),
         });
         let at = Timestamp::from_millis(i64::try_from(figures.at.0).unwrap_or(i64::MAX));
         let values: Vec<_> =
@@ -113,7 +113,7 @@ impl Signals {
             BalancerSignal::Latency(quantile) => {
                 let mut merged = Histogram::default();
                 for histogram in self.last(window).filter_map(|i| i.histogram.as_ref()) {
-                    merged.merge(histogram);
+                    merged.merge_sparse(histogram);
                 }
                 let quantiles = Quantiles::of(&merged);
                 let micros = match quantile {
