@@ -28,6 +28,9 @@ enum Task {
         /// As JSON, or as text.
         #[arg(short, long, default_value = "text")]
         output: bench::Output,
+        /// `forecast`: the folder of an evaluation plan (`origins.json` and the series it names).
+        #[arg(long, value_name = "FOLDER")]
+        plan: Option<std::path::PathBuf>,
     },
     /// Fly random fleets with faults until the time is over; the first broken invariant ends it
     Swarm(swarm::Options),
@@ -37,7 +40,7 @@ fn main() -> anyhow::Result<()> {
     match Cli::parse().task {
         Task::Tidy => tidy::run(),
         Task::Generate => generate::run(),
-        Task::Bench { what, output } => bench::run(what, output),
+        Task::Bench { what, output, plan } => bench::run(what, output, plan.as_deref()),
         Task::Swarm(options) => swarm::run(&options),
     }
 }

@@ -7,7 +7,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::decision::{By, Decision, Outcome};
-use crate::fleet::{Fleet, WhenAbsent, Workload};
+use crate::fleet::{Fleet, ReplicaRange, WhenAbsent, Workload};
+use crate::guard;
 use crate::memory::{LOOK_FRESH_FOR, Memory};
 use crate::names::LimitName;
 use crate::reading::Reading;
@@ -70,9 +71,10 @@ impl Finding {
 pub fn inspect(workload: &Workload, memory: &Memory, decision: &Decision) -> Vec<Finding> {
     let mut findings = Vec::new();
     let changes = decision.to != decision.from;
-    if changes && (decision.to < workload.replicas.min || decision.to > workload.replicas.max) {
+    let max = guard::maximum(workload, &decision.recommendations, decision.from);
+    if changes && (decision.to < workload.replicas.min || decision.to > max) {
         // Moving towards the range from outside, step by step, is allowed.
-        let towards = workload.replicas.clamp(decision.from);
+        let towards = ReplicaRange { max, ..workload.replicas }.clamp(decision.from);
         let nearer = towards.0.abs_diff(decision.to.0) < towards.0.abs_diff(decision.from.0);
         if !nearer {
             findings.push(Finding::OutOfRange { to: decision.to });
@@ -94,7 +96,7 @@ pub fn inspect(workload: &Workload, memory: &Memory, decision: &Decision) -> Vec
             .iter()
             .find(|s| !matches!(s.reading, Reading::Fresh(_)) && needed(s.name.as_str()) && holds(s));
         // Coming down to the maximum is the policy's word, not a conclusion from absent data.
-        if let Some(signal) = absent.filter(|_| decision.from <= workload.replicas.max) {
+        if let Some(signal) = absent.filter(|_| decision.from <= max) {
             findings.push(Finding::ShrunkOnAbsence { signal: signal.name.to_string() });
         }
         if memory.in_flight.is_some() {

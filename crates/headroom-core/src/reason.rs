@@ -123,6 +123,8 @@ pub enum Reason {
     UnderPressure { seen: Seen, pressure: Level },
     /// The load foreseen, at this level, needs so many before `by`.
     ForecastNeeds { peak: Seen, level: Level, by: Timestamp, per_replica: Level },
+    /// The load foreseen needs more than the maximum before `by`, and the policy lets it raise that.
+    ForecastRaises { peak: Seen, by: Timestamp, max: Replicas, to: Replicas },
     /// The forecast would want this, and the policy lets it only say so.
     ForecastOnly { wanted: Replicas },
     /// The forecast wants about what there is.
@@ -270,6 +272,10 @@ impl Reason {
         ("next-class-advised", "Writes can not be spread over replicas: a larger machine class is advised."),
         ("under-pressure", "The worst of several ratios decides."),
         ("forecast-needs", "The load foreseen needs so many replicas by the time a start made now is ready."),
+        (
+            "forecast-raises",
+            "The load foreseen needs more than the maximum, and the policy lets it raise that, so far.",
+        ),
         ("forecast-only", "The forecast only says what it would want; the strategy abstains."),
         ("forecast-near", "The forecast wants about what there is; it abstains."),
         ("forecast-missing", "There is no forecast yet, or it does not reach so far; the strategy abstains."),
@@ -365,6 +371,7 @@ impl Reason {
             Self::NextClassAdvised { .. } => "next-class-advised",
             Self::UnderPressure { .. } => "under-pressure",
             Self::ForecastNeeds { .. } => "forecast-needs",
+            Self::ForecastRaises { .. } => "forecast-raises",
             Self::ForecastOnly { .. } => "forecast-only",
             Self::ForecastNear { .. } => "forecast-near",
             Self::ForecastMissing { .. } => "forecast-missing",

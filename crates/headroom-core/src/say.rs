@@ -470,6 +470,11 @@ fn english(reason: &Reason) -> String {
             moment(*by),
             amount(peak.unit, *per_replica)
         ),
+        Reason::ForecastRaises { peak, by, max, to } => format!(
+            "up to {} is foreseen until {}, for which the maximum of {max} is raised to {to}",
+            seen(peak),
+            moment(*by)
+        ),
         Reason::ForecastOnly { wanted } => format!("the forecast would want {wanted}, and is only to say so"),
         Reason::ForecastNear { wanted } => format!("the forecast wants {wanted}, which is near enough"),
         Reason::ForecastMissing { signal } => format!("{signal} is not foreseen yet"),
@@ -714,6 +719,9 @@ fn korean(reason: &Reason) -> String {
             amount(Unit::Ratio, *level),
             amount(peak.unit, *per_replica)
         ),
+        Reason::ForecastRaises { peak, by, max, to } => {
+            format!("{}까지 최대 {} 예측, 최대 {max}개를 {to}개로 올림", moment(*by), seen(peak))
+        }
         Reason::ForecastOnly { wanted } => format!("예측은 {wanted}개를 원하지만 알리기만 함"),
         Reason::ForecastNear { wanted } => format!("예측이 원하는 {wanted}개는 현재와 충분히 가까움"),
         Reason::ForecastMissing { signal } => format!("{signal}의 예측이 아직 없음"),

@@ -40,7 +40,7 @@ impl Settings {
 /// How much work a refit may be.
 ///
 /// A clock would make results differ from run to run, so the limit is kept by cutting the history that
-/// is looked at; figures from the crate's own bench (`examples/bench_forecast.rs`).
+/// is looked at; figures from `cargo xtask bench forecast`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Budget {
     steps: usize,

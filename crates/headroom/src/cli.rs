@@ -147,6 +147,9 @@ pub(crate) enum Command {
 /// Arguments of `demo`.
 #[derive(Debug, Args)]
 pub(crate) struct Demo {
+    /// Say only what must hold, a latency, and let what one replica carries be learned.
+    #[arg(long)]
+    pub objective: bool,
     /// No page and no live line; print the figures at the end.
     #[arg(long)]
     pub headless: bool,

@@ -1,6 +1,7 @@
 //! Benchmarks that print figures. They compare with a peer in the same run where there is one, and assert no time.
 
 mod balancer;
+mod forecast;
 mod idle;
 mod reaction;
 mod rig;
@@ -8,6 +9,8 @@ mod simulate;
 mod soak;
 mod sources;
 mod tick;
+
+use std::path::Path;
 
 use anyhow::Result;
 use clap::ValueEnum;
@@ -29,6 +32,8 @@ pub(crate) enum What {
     Sources,
     /// The simulator: 30 days at 1 s, and 1 000 workloads for a day at 10 s
     Simulate,
+    /// Forecasts: a fit, a sample; with `--plan`, the loss on its series
+    Forecast,
 }
 
 /// How figures are printed.
@@ -40,8 +45,8 @@ pub(crate) enum Output {
     Json,
 }
 
-/// Measures `what`.
-pub(crate) fn run(what: What, output: Output) -> Result<()> {
+/// Measures `what`; `plan` is the folder of an evaluation plan for forecasts.
+pub(crate) fn run(what: What, output: Output, plan: Option<&Path>) -> Result<()> {
     match what {
         What::Reaction => reaction::run(output),
         What::Tick => tick::run(output),
@@ -50,5 +55,6 @@ pub(crate) fn run(what: What, output: Output) -> Result<()> {
         What::Soak => soak::run(output),
         What::Sources => sources::run(output),
         What::Simulate => simulate::run(output),
+        What::Forecast => forecast::run(output, plan),
     }
 }

@@ -207,7 +207,10 @@ fn forecast_demoted(decision: &Decision, progress: &mut Progress, facts: impl Fn
     let mut stand = Stand::Unknown;
     for recommendation in &decision.recommendations {
         match recommendation.advice.why() {
-            Reason::ForecastNeeds { .. } | Reason::ForecastNear { .. } | Reason::ForecastOnly { .. } => {
+            Reason::ForecastNeeds { .. }
+            | Reason::ForecastRaises { .. }
+            | Reason::ForecastNear { .. }
+            | Reason::ForecastOnly { .. } => {
                 progress.forecast_counted = true;
                 stand = Stand::Clear;
             }

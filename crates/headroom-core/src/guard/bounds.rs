@@ -1,8 +1,10 @@
 //! Bounds: the least and the most replicas.
 
 use crate::context::Context;
-use crate::decision::{By, Draft};
+use crate::decision::{By, Draft, Recommendation};
+use crate::fleet::{ReplicaRange, Workload};
 use crate::reason::Reason;
+use crate::strategy::Strategy;
 use crate::units::Replicas;
 
 /// The most replicas where a forecast is allowed to break the policy's maximum: the forecast and `buffer` (a share)
@@ -12,11 +14,22 @@ pub fn raised_maximum(max: Replicas, forecast: Replicas, buffer: f64) -> Replica
     Replicas::ceil(forecast.as_f64() * (1.0 + buffer.max(0.0))).max(max)
 }
 
-pub(super) fn limit(cx: &Context<'_>, draft: &mut Draft) {
-    let range = &cx.workload().replicas;
+/// The most replicas `workload` may have now: the policy's maximum, or what a forecast has raised it to.
+pub(crate) fn maximum(workload: &Workload, said: &[Recommendation], current: Replicas) -> Replicas {
+    let max = workload.replicas.max;
+    let raised = said.iter().filter_map(|r| match workload.strategies.get(r.index)? {
+        Strategy::Predictive(rule) => Some(rule.maximum(max, current, r.advice.why())),
+        _ => None,
+    });
+    raised.fold(max, Replicas::max)
+}
+
+pub(super) fn limit(cx: &Context<'_>, said: &[Recommendation], draft: &mut Draft) {
+    let max = maximum(cx.workload(), said, cx.current());
+    let range = ReplicaRange { max, ..cx.workload().replicas };
     let within = range.clamp(draft.wanted());
     let why = if within < draft.wanted() {
-        Reason::AtMaximum { max: range.max }
+        Reason::AtMaximum { max }
     } else {
         Reason::AtMinimum { min: range.min }
     };
@@ -32,7 +45,11 @@ mod tests {
         for (from, want, expected) in
             [(5, 0, 2), (5, 1, 2), (5, 2, 2), (5, 20, 20), (5, 21, 20), (30, 30, 20), (1, 1, 2)]
         {
-            assert_eq!(Case::new(from, want).range(2, 20).limited(super::limit), expected, "{from} → {want}");
+            assert_eq!(
+                Case::new(from, want).range(2, 20).limited(|cx, draft| super::limit(cx, &[], draft)),
+                expected,
+                "{from} → {want}"
+            );
         }
     }
 }

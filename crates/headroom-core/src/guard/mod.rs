@@ -25,6 +25,7 @@ pub mod urgency;
 pub mod velocity;
 
 pub use approval::{APPROVED_FOR, Approval, PENDING_FOR, REJECTED_FOR};
+pub(crate) use bounds::maximum;
 pub use bounds::raised_maximum;
 pub use dynamic_cooldown::DynamicCooldown;
 pub use flapping::{Flapping, turns};
@@ -69,7 +70,7 @@ pub(crate) fn limit(cx: &Context<'_>, recommendations: &[Recommendation], draft:
     absence::limit(cx, recommendations, draft);
     stabilise::limit(cx, draft);
     pace(cx, draft);
-    bounds::limit(cx, draft);
+    bounds::limit(cx, recommendations, draft);
 }
 
 /// Runs the guards that say how much may change how soon.

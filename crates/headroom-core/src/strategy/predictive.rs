@@ -17,6 +17,7 @@ use crate::capacity::Learning;
 use crate::context::Context;
 use crate::decision::Advice;
 use crate::fleet::{Path, Problem, Scope, Workload};
+use crate::guard::raised_maximum;
 use crate::names::SignalName;
 use crate::outlook::{Ahead, LEVELS};
 use crate::reason::{Reason, Seen};
@@ -55,6 +56,31 @@ pub struct Predictive {
     /// Act only far from the present count; by default always.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub act: Option<ActBeyond>,
+    /// Whether a proved forecast may go beyond `replicas.max` (A9); by default it may not.
+    #[serde(default)]
+    pub max_capacity_breach: MaxCapacityBreach,
+}
+
+/// What happens where the forecast needs more than `replicas.max` (A9).
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum MaxCapacityBreach {
+    /// The maximum holds.
+    #[default]
+    Honour,
+    /// The maximum is raised while the forecast needs it, and is back in force after.
+    Increase(IncreaseMaximum),
+}
+
+/// How far a forecast raises the maximum.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct IncreaseMaximum {
+    /// The maximum is the count the forecast needs and this share on top, for the strategies that measure (A9: 20%).
+    #[serde(default = "fifth")]
+    pub buffer: Quantity,
+    /// Never more than this, whatever is foreseen: what the service may cost at the very most.
+    pub at_most: Replicas,
 }
 
 /// Whether a forecast is acted on (A9).
@@ -88,6 +114,9 @@ fn ten_minutes() -> Span {
 }
 fn ninety() -> Quantity {
     share(0.9)
+}
+fn fifth() -> Quantity {
+    share(0.2)
 }
 fn nothing() -> Quantity {
     share(0.0)
@@ -138,6 +167,32 @@ impl Predictive {
         Ok((wanted, Reason::ForecastNeeds { peak, level, by, per_replica: seen.per_replica }))
     }
 
+    /// The same want with the raised maximum in its reason, where it is beyond the policy's and may be.
+    fn raised(&self, max: Replicas, wanted: Replicas, why: Reason) -> Reason {
+        match (&self.max_capacity_breach, why) {
+            (MaxCapacityBreach::Increase(increase), Reason::ForecastNeeds { peak, by, .. })
+                if wanted > max =>
+            {
+                let to = raised_maximum(max, wanted, increase.buffer.level.get()).min(increase.at_most);
+                Reason::ForecastRaises { peak, by, max, to: to.max(max) }
+            }
+            (_, why) => why,
+        }
+    }
+
+    /// The most replicas there may be, given what this strategy has said; `max` is the policy's word. Where it can't
+    /// say what it foresees, what is there beyond the maximum stays until the others let it go.
+    pub(crate) fn maximum(&self, max: Replicas, current: Replicas, said: &Reason) -> Replicas {
+        let MaxCapacityBreach::Increase(increase) = &self.max_capacity_breach else { return max };
+        let raised = match said {
+            _ if self.mode == PredictiveMode::ForecastOnly => max,
+            Reason::ForecastRaises { to, .. } => *to,
+            Reason::ForecastNeeds { .. } => max,
+            _ => current,
+        };
+        raised.min(increase.at_most).max(max)
+    }
+
     /// What is said with `wanted` in hand.
     fn advise(&self, wanted: Replicas, current: Replicas, why: Reason) -> Advice {
         if self.mode == PredictiveMode::ForecastOnly {
@@ -183,7 +238,10 @@ impl Recommend for Predictive {
             // Blind, it may add on the word of a proved forecast, and takes nothing away.
             Ok((wanted, why)) => match cx.fresh(demand) {
                 Err(absent) if wanted <= cx.current() => Advice::abstains(absent),
-                Ok(_) | Err(_) => self.advise(wanted, cx.current(), why),
+                Ok(_) | Err(_) => {
+                    let why = self.raised(cx.workload().replicas.max, wanted, why);
+                    self.advise(wanted, cx.current(), why)
+                }
             },
         }
     }
@@ -220,6 +278,19 @@ impl Recommend for Predictive {
         if self.buffer.plus(self.horizon.unwrap_or(Span::ZERO)) > Span::hours(20) {
             let what = "with `horizon` reaches further than 20h: forecasts end after a day";
             problems.push(Problem::new(at.key("buffer"), what));
+        }
+        if let MaxCapacityBreach::Increase(increase) = &self.max_capacity_breach {
+            let at = at.key("maxCapacityBreach").key("increase");
+            if !increase.buffer.fits(Unit::Ratio) || increase.buffer.level.get() > 1.0 {
+                problems.push(Problem::new(at.key("buffer"), "a share of at most 100%, such as 20%"));
+            }
+            if increase.at_most <= workload.replicas.max || increase.at_most > Replicas::LIMIT {
+                let what = format!("lies between replicas.max and {}", Replicas::LIMIT);
+                problems.push(
+                    Problem::new(at.key("atMost"), what)
+                        .help("it is the limit that nothing raises, above `max`"),
+                );
+            }
         }
         if let Some(act) = &self.act {
             let at = at.key("act");
@@ -361,7 +432,74 @@ mod tests {
         }
     }
 
+    fn breaking(buffer: &str, at_most: u32) -> Predictive {
+        rule(
+            serde_json::json!({ "maxCapacityBreach": { "increase": { "buffer": buffer, "atMost": at_most } } }),
+        )
+    }
+
+    /// What the strategy says of a want of `wanted`, and the maximum that comes of it with `current` replicas there.
+    fn maximum(rule: &Predictive, wanted: Option<u32>, current: u32) -> u32 {
+        let max = Replicas(10);
+        let peak = Seen { signal: "rps".parse().unwrap(), unit: Unit::PerSecond, value: Level::ZERO };
+        let level = Level::ZERO;
+        let needs = Reason::ForecastNeeds { peak, level, by: NOW, per_replica: Level::ZERO };
+        let said = match wanted {
+            Some(wanted) => rule.raised(max, Replicas(wanted), needs),
+            None => Reason::ForecastMissing { signal: "rps".parse().unwrap() },
+        };
+        rule.maximum(max, Replicas(current), &said).0
+    }
+
+    /// A9: honour or increase, the buffer above what is foreseen, a limit above all, and back down afterwards.
+    #[test]
+    fn a_proved_forecast_may_raise_the_maximum_as_far_as_the_policy_lets_it() {
+        let honour = rule(serde_json::json!({}));
+        assert_eq!(maximum(&honour, Some(50), 10), 10);
+        let increase = breaking("20%", 20);
+        for (wanted, current, expected) in [
+            (Some(0), 10, 10),
+            (Some(10), 10, 10),
+            (Some(11), 10, 14),
+            (Some(15), 10, 18),
+            (Some(17), 10, 20),
+            (Some(u32::MAX), 10, 20),
+            // Back down: the forecast speaks and needs no more than the maximum.
+            (Some(9), 18, 10),
+            // It can't speak: nothing new, and nothing is cut.
+            (None, 8, 10),
+            (None, 18, 18),
+            (None, 40, 20),
+        ] {
+            assert_eq!(maximum(&increase, wanted, current), expected, "{wanted:?} with {current}");
+        }
+        assert_eq!(maximum(&breaking("0%", 20), Some(15), 10), 15);
+        let only = Predictive { mode: PredictiveMode::ForecastOnly, ..breaking("20%", 20) };
+        assert_eq!(maximum(&only, Some(15), 18), 10, "what is only said raises nothing");
+    }
+
+    #[test]
+    fn a_limit_that_limits_nothing_is_named() {
+        assert_eq!(problems(&breaking("20%", 5000)), Vec::<String>::new());
+        for (buffer, at_most, wrong) in
+            [("20%", 0, "atMost"), ("20%", u32::MAX, "atMost"), ("101%", 5000, "buffer")]
+        {
+            let wrong = format!("maxCapacityBreach.increase.{wrong}");
+            assert_eq!(problems(&breaking(buffer, at_most)), [wrong], "{buffer} {at_most}");
+        }
+        assert!(serde_json::from_str::<MaxCapacityBreach>("{\"increase\":{\"atMost\":\"NaN\"}}").is_err());
+    }
+
     proptest! {
+        /// A9: whatever is foreseen, the limit above the maximum holds.
+        #[test]
+        fn nothing_goes_beyond_the_limit(
+            wanted in proptest::option::of(any::<u32>()), current in any::<u32>(), at_most in 11_u32..100,
+        ) {
+            let most = maximum(&breaking("20%", at_most), wanted, current);
+            prop_assert!((10..=at_most).contains(&most), "{most}");
+        }
+
         #[test]
         fn whatever_is_seen(case in any_case(&["rps"])) {
             behaves(&rule(serde_json::json!({})), &case, &["rps"])?;

@@ -90,6 +90,28 @@ async fn a_past_that_was_told_is_replayed_and_stays_told() {
     assert!(!lacks(&restored));
 }
 
+/// Invariant 2, A8: what a fit found beside the loop is an input, so the past with forecasts is replayed as it was.
+#[tokio::test]
+async fn a_past_with_forecasts_is_replayed_and_restored_byte_for_byte() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path());
+    let mut world = World::that_foresees();
+    // Three hours and a half, a sample a minute: 42 steps of five minutes.
+    world.fill_in_steps(&journal, 210, 60).await;
+    let report = journal.replay().await.unwrap().unwrap();
+    assert_eq!(report.difference, None);
+    assert!(report.same > 10, "{report:?}");
+    let (snapshot, inputs) = journal.restore().await.unwrap().unwrap();
+    let fitted = inputs.iter().filter(|input| matches!(input, Input::Fitted { .. })).count();
+    assert!(fitted > 0, "no fit after the last snapshot");
+    let mut restored = Controller::restore(snapshot).unwrap();
+    for input in inputs {
+        let _ = restored.handle(input);
+    }
+    let bytes = |controller: &Controller| serde_json::to_string(&controller.snapshot()).unwrap();
+    assert_eq!(bytes(&restored), bytes(&world.controller));
+}
+
 #[tokio::test]
 async fn any_decision_becomes_a_test_case_that_needs_no_journal() {
     let dir = tempfile::tempdir().unwrap();

@@ -84,8 +84,13 @@ impl World {
     /// What a second brings: a look, a sample, and the end of what was begun. The load swings, so there are
     /// changes.
     pub(crate) fn second(&mut self) -> Batch {
-        self.at = self.at.plus(Span::seconds(1));
-        self.seconds += 1;
+        self.step(1)
+    }
+
+    /// The same after so many seconds.
+    fn step(&mut self, seconds: u64) -> Batch {
+        self.at = self.at.plus(Span::seconds(seconds));
+        self.seconds += seconds;
         let rps = 150.0 + f64::from(u32::try_from(self.seconds * 37 % 900).unwrap());
         let status = TargetStatus { wanted: self.replicas, ready: self.replicas, ..TargetStatus::default() };
         let sample = Sample::new(self.at, Level::new(rps / 3.0).unwrap());
@@ -118,12 +123,17 @@ impl World {
 
     /// Begins a journal and fills `seconds` of it, with a snapshot every minute.
     pub(crate) async fn fill(&mut self, journal: &Journal, seconds: u64) {
+        self.fill_in_steps(journal, seconds, 1).await;
+    }
+
+    /// The same with steps of so many seconds, and a snapshot every sixty of them.
+    pub(crate) async fn fill_in_steps(&mut self, journal: &Journal, steps: u64, seconds: u64) {
         if self.seconds == 0 {
             journal.append(self.first()).await.unwrap();
         }
-        for _ in 0..seconds {
-            let mut batch = self.second();
-            if self.seconds.is_multiple_of(60) {
+        for _ in 0..steps {
+            let mut batch = self.step(seconds);
+            if self.seconds.is_multiple_of(60 * seconds) {
                 batch.snapshot = Some(self.controller.snapshot());
             }
             journal.append(batch).await.unwrap();

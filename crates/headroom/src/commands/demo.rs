@@ -11,7 +11,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use headroom_core::capacity::{Basis, Capacity};
+use headroom_core::decision::SeenSignal;
 use headroom_core::say;
+use headroom_core::units::{Level, Span};
 use headroom_engine::handle::Event;
 use headroom_engine::ports::Leave;
 use headroom_lb::control as lb;
@@ -33,6 +36,10 @@ const TARGET: u32 = 70;
 const SHOWN: &str = "200*(calm 20s @60, surge 20s x10, calm 20s @60, day 3m daily @150)";
 /// The load of a demo that is measured: many surges.
 const MEASURED: &str = "400*(calm 8s @60, surge 4s x10)";
+/// With an objective: nothing to learn from but the load itself, so a day comes before the surge.
+const WITH_OBJECTIVE: &str = "200*(calm 10s @60, day 40s daily @150, calm 5s @60, surge 10s x10)";
+/// 95 % of the demo's requests are to be answered within this: ten times what an idle replica takes.
+const LIMIT: Span = Span::millis(500);
 /// How long a headless demo runs unless told otherwise.
 const HEADLESS: Duration = Duration::from_secs(60);
 /// Connections of the load: what a surge of 600 requests a second leaves waiting while replicas start.
@@ -59,6 +66,40 @@ struct Figures {
     /// Decisions that changed something.
     decisions: u64,
     duration_s: f64,
+    /// What one replica carries, as it was learned; with `--objective`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    capacity: Option<Learned>,
+    /// How the objective was kept; with `--objective`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    objective: Option<Kept>,
+}
+
+/// What one replica carries, in requests a second.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Learned {
+    /// What is reckoned with; `None` where nothing was learned.
+    learned: Option<f64>,
+    /// So much was carried.
+    carried: Option<f64>,
+    /// So much was not, where that was seen.
+    not_carried: Option<f64>,
+    /// Measurements it rests on.
+    evidence: u32,
+    /// Where the figure comes from.
+    basis: Option<Basis>,
+}
+
+/// How the objective was kept.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Kept {
+    /// The 95 % quantile of latency was to stay below this.
+    limit_ms: u64,
+    /// How often it was looked at,
+    looks: u64,
+    /// and the share of looks at which it did, 0 to 1.
+    met_share: Option<f64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -93,7 +134,12 @@ struct Counts {
 
 pub(crate) async fn run(args: &Demo, printer: Printer) -> Result<Exit> {
     super::logs(0);
-    let plan = args.load.as_deref().unwrap_or(if args.headless { MEASURED } else { SHOWN });
+    let built_in = match (args.objective, args.headless) {
+        (true, _) => WITH_OBJECTIVE,
+        (false, true) => MEASURED,
+        (false, false) => SHOWN,
+    };
+    let plan = args.load.as_deref().unwrap_or(built_in);
     let plan: LoadPlan = plan.parse().context("the load can't be read")?;
     let scratch = ScratchDir::new("demo")?;
     let mut loaded =
@@ -110,7 +156,8 @@ pub(crate) async fn run(args: &Demo, printer: Printer) -> Result<Exit> {
     Ok(Exit::Success)
 }
 
-/// The demo's policy. It is what `examples/web.yaml` teaches, with times for impatient people.
+/// The demo's policy. It is what `examples/web.yaml` teaches, or `examples/learned-capacity.yaml`, with times for
+/// impatient people.
 fn policy(args: &Demo) -> Result<String> {
     let program = std::env::current_exe().context("the path of this program is not known")?;
     let program = serde_json::to_string(&program.display().to_string())?;
@@ -130,16 +177,31 @@ spec:
           stop: {{ drain: 10s }}
       balancer: {{ listen: 127.0.0.1:0 }}
       replicas: {{ min: 2, max: 30 }}
-      signals:
-        rps: {{ balancer: requestsPerSecond, window: 500ms }}
-        p95: {{ balancer: {{ latency: p95 }} }}
-        cpu: {{ process: cpu }}
+      signals: {}
+"#,
+        rules(args)
+    ))
+}
+
+/// What the demo's policy says of signals and strategies: a target to track, or only what must hold.
+fn rules(args: &Demo) -> String {
+    if args.objective {
+        return format!(
+            "{{ rps: {{ balancer: requestsPerSecond, window: 500ms }}, inFlight: {{ balancer: inFlight }},
+          p95: {{ balancer: {{ latency: p95 }}, window: 2s }}, cpu: {{ process: cpu }} }}
+      strategies:
+        - objective: {{ signal: rps, latency: {{ signal: p95, below: {LIMIT} }}, startUp: {} }}",
+            args.start_up
+        );
+    }
+    format!(
+        "{{ rps: {{ balancer: requestsPerSecond, window: 500ms }}, p95: {{ balancer: {{ latency: p95 }} }},
+          cpu: {{ process: cpu }} }}
       strategies:
         - targetTracking: {{ signal: rps, perReplica: {TARGET}, scaleOutCooldown: 0s, scaleInCooldown: 0s }}
       behavior:
-        scaleDown: {{ stabilization: 5s, policies: [{{ percent: 50, period: 5s }}] }}
-"#
-    ))
+        scaleDown: {{ stabilization: 5s, policies: [{{ percent: 50, period: 5s }}] }}"
+    )
 }
 
 /// Runs the load and watches what happens.
@@ -165,7 +227,7 @@ async fn watch(args: &Demo, plan: LoadPlan, running: &Running, data: &Path) -> R
         say!("stop      Ctrl-C\n");
     }
     let begun = Instant::now();
-    let lasts = args.lasts.map(headroom_core::units::Span::as_std).or(args.headless.then_some(HEADLESS));
+    let lasts = args.lasts.map(Span::as_std).or(args.headless.then_some(HEADLESS));
     let mut events = running.handle.events();
     let options =
         LoadOptions { connections: CONNECTIONS, ..LoadOptions::new(format!("http://{address}/").parse()?) };
@@ -195,6 +257,7 @@ async fn watch(args: &Demo, plan: LoadPlan, running: &Running, data: &Path) -> R
             Some(told) = figures.1.next() => tally.served(&told),
             _ = line.tick() => {
                 let view = running.handle.workload(&web).await?;
+                tally.looked(&view.signals);
                 if let Some(status) = &view.status {
                     tally.saw(status.ready.0);
                     if shows {
@@ -241,6 +304,8 @@ async fn watch(args: &Demo, plan: LoadPlan, running: &Running, data: &Path) -> R
         replicas: Counts { min: tally.min.unwrap_or(0), max: tally.max, r#final: tally.last },
         decisions: tally.acted,
         duration_s: begun.elapsed().as_secs_f64(),
+        capacity: args.objective.then(|| Learned::of(last.capacity.as_ref())),
+        objective: args.objective.then(|| tally.kept()),
     })
 }
 
@@ -257,6 +322,9 @@ struct Tally {
     max: u32,
     last: u32,
     acted: u64,
+    /// Looks at which the quantile of latency was known, and those at which it was within its limit.
+    looks: u64,
+    kept: u64,
 }
 
 impl Tally {
@@ -272,7 +340,23 @@ impl Tally {
             max: 0,
             last: 0,
             acted: 0,
+            looks: 0,
+            kept: 0,
         }
+    }
+
+    fn looked(&mut self, signals: &[SeenSignal]) {
+        let p95 = signals.iter().find(|s| s.name.as_str() == "p95").and_then(|s| s.reading.fresh());
+        if let Some(p95) = p95 {
+            self.looks += 1;
+            self.kept += u64::from(p95.value.get() <= LIMIT.as_secs_f64());
+        }
+    }
+
+    fn kept(&self) -> Kept {
+        #[expect(clippy::cast_precision_loss, reason = "four looks a second")]
+        let met_share = (self.looks > 0).then(|| self.kept as f64 / self.looks as f64);
+        Kept { limit_ms: LIMIT.as_millis(), looks: self.looks, met_share }
     }
 
     fn take(&mut self, event: &Event, shows: bool) {
@@ -319,6 +403,18 @@ impl Tally {
     }
 }
 
+impl Learned {
+    fn of(capacity: Option<&Capacity>) -> Self {
+        Self {
+            learned: capacity.map(|c| c.usable.get()),
+            carried: capacity.map(|c| c.low.get()),
+            not_carried: capacity.and_then(|c| c.high).map(Level::get),
+            evidence: capacity.map_or(0, |c| c.evidence),
+            basis: capacity.map(|c| c.basis),
+        }
+    }
+}
+
 impl Spread {
     fn of(milliseconds: &[f64]) -> Self {
         let mut sorted = milliseconds.to_vec();
@@ -346,7 +442,7 @@ async fn figures(data: &Path) -> Result<(lb::Client, lb::Events)> {
 }
 
 /// The live line: what comes in, what is there, how long it takes.
-fn draw(live: &LiveStats, ready: u32, starting: u32, signals: &[headroom_core::decision::SeenSignal]) {
+fn draw(live: &LiveStats, ready: u32, starting: u32, signals: &[SeenSignal]) {
     let stats = live.snapshot();
     let signal = |name: &str| {
         let seen = signals.iter().find(|s| s.name.as_str() == name)?;
@@ -379,7 +475,7 @@ fn draw(live: &LiveStats, ready: u32, starting: u32, signals: &[headroom_core::d
 fn text(figures: &Figures) -> String {
     let ms = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |v| format!("{v:.0} ms"));
     let f = figures;
-    format!(
+    let mut out = format!(
         "reaction   p50 {}, p99 {}, max {} over {} surges (first request of the surge → order to grow)\n\
          served     p50 {}, p99 {} (first request of the surge → first answer of a new replica; it starts in {} ms)\n\
          requests   {} sent, {} failed\n\
@@ -402,7 +498,23 @@ fn text(figures: &Figures) -> String {
         f.replicas.r#final,
         f.decisions,
         f.duration_s,
-    )
+    );
+    if let Some(Learned { learned, carried, not_carried, evidence, .. }) = &f.capacity {
+        let rate = |rate: &Option<f64>| rate.map_or_else(|| "–".to_owned(), |r| format!("{r:.0}/s"));
+        out.push_str(&format!(
+            "capacity   {} a replica, learned from {evidence} measurements: {} carried, {} not\n",
+            rate(learned),
+            rate(carried),
+            rate(not_carried)
+        ));
+    }
+    if let Some(Kept { limit_ms, looks, met_share: Some(share) }) = &f.objective {
+        out.push_str(&format!(
+            "objective  p95 below {limit_ms} ms at {:.1} % of {looks} looks\n",
+            100.0 * share
+        ));
+    }
+    out
 }
 
 #[cfg(test)]
@@ -411,7 +523,7 @@ mod tests {
 
     #[test]
     fn the_built_in_loads_can_be_read_and_outlast_whoever_watches() {
-        for load in [SHOWN, MEASURED] {
+        for load in [SHOWN, MEASURED, WITH_OBJECTIVE] {
             let plan: LoadPlan = load.parse().unwrap();
             assert!(plan.lasts() >= Duration::from_secs(3600), "{load}");
         }

@@ -184,3 +184,32 @@ fn a_trace_is_forecast_and_drawn() {
     assert_eq!(broken.status.code(), Some(1));
     assert!(stderr(&broken).contains("line 3: -1 is negative"), "{}", stderr(&broken));
 }
+
+/// Only a latency is named; what one replica carries is learned from what is seen, and the service grows by it.
+#[test]
+fn a_demo_with_an_objective_learns_what_a_replica_carries() {
+    let folder = tempfile::tempdir().unwrap();
+    let load = "calm 6s @60, surge 8s x10, calm 2s @60";
+    let demo = alone(
+        &[
+            "demo",
+            "--objective",
+            "--headless",
+            "--for",
+            "16s",
+            "--load",
+            load,
+            "--start-up",
+            "300ms",
+            "-o",
+            "json",
+        ],
+        folder.path(),
+    );
+    assert!(demo.status.success(), "{}", stderr(&demo));
+    let figures: serde_json::Value = serde_json::from_slice(&demo.stdout).unwrap();
+    assert!(figures["capacity"]["learned"].as_f64().is_some_and(|learned| learned > 0.0), "{figures}");
+    assert!(figures["capacity"]["evidence"].as_u64() > Some(0), "{figures}");
+    assert!(figures["objective"]["looks"].as_u64() > Some(0), "{figures}");
+    assert!(figures["replicas"]["max"].as_u64() > Some(2), "{figures}");
+}
