@@ -5,6 +5,8 @@ mod generate;
 mod swarm;
 mod tidy;
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 /// Tasks of the repository.
@@ -36,11 +38,12 @@ enum Task {
     Swarm(swarm::Options),
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
     match Cli::parse().task {
-        Task::Tidy => tidy::run(),
-        Task::Generate => generate::run(),
-        Task::Bench { what, output, plan } => bench::run(what, output, plan.as_deref()),
-        Task::Swarm(options) => swarm::run(&options),
+        Task::Tidy => tidy::run()?,
+        Task::Generate => generate::run()?,
+        Task::Bench { what, output, plan } => bench::run(what, output, plan.as_deref())?,
+        Task::Swarm(options) => return Ok(swarm::run(&options)),
     }
+    Ok(ExitCode::SUCCESS)
 }

@@ -1,10 +1,10 @@
 //! `cargo xtask swarm`: as many random fleets as fit into a time.
 
+use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::bail;
 use clap::Args;
 use headroom_core::units::Span;
 use headroom_sim::swarm::{self, Size, Violation};
@@ -27,14 +27,17 @@ pub(crate) struct Options {
 }
 
 /// Flies until the time is over.
-pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
+pub(crate) fn run(options: &Options) -> ExitCode {
     if let Some(seed) = options.seed {
-        let report = swarm::run(seed)?;
+        let report = match swarm::run(seed) {
+            Ok(report) => report,
+            Err(violation) => return tell(&violation),
+        };
         println!(
             "seed {seed}: {} inputs, {} actions, digest {:016x}",
             report.size.inputs, report.size.actions, report.digest
         );
-        return Ok(());
+        return ExitCode::SUCCESS;
     }
     let from = options.from.unwrap_or_else(|| {
         SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(1, |d| d.as_secs()) * 1_000_000
@@ -83,10 +86,13 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
         size.workloads, size.faults, size.inputs, size.decisions, size.actions, size.restores
     );
     match broken.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
-        Some(violation) => bail!(
-            "an invariant is broken; `cargo run --release -p xtask -- swarm --seed {}` shows it again\n{violation}",
-            violation.seed
-        ),
-        None => Ok(()),
+        Some(violation) => tell(&violation),
+        None => ExitCode::SUCCESS,
     }
+}
+
+/// Says what broke and what shows it again.
+fn tell(violation: &Violation) -> ExitCode {
+    eprintln!("{violation}\nshow it again: cargo run --release -p xtask -- swarm --seed {}", violation.seed);
+    ExitCode::FAILURE
 }

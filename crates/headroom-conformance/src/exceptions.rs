@@ -32,7 +32,7 @@ pub const UNSUPPORTED: &[(&str, &str, &str)] = &[
     (
         "keda",
         "fallback",
-        "fallback replicas after a number of failures are not offered yet; absent data never shrinks",
+        "a count after a number of failures; here `absent` names one by the age of the figure, and it never shrinks",
     ),
     ("keda", "modifier_trigger_value", "absence is told by age, not by a number of failures"),
     (

@@ -19,7 +19,7 @@ use crate::combine::combine;
 use crate::context::Context;
 use crate::decision::{By, Decision, DecisionId, Draft, Outcome, Recommendation, Refusal, SeenSignal};
 use crate::fleet::{Fleet, FleetDocument, Workload};
-use crate::guard;
+use crate::guard::{self, Ending, Verdict, Watched};
 use crate::inspect::{Finding, inspect, inspect_shared};
 use crate::memory::{Answer, AppliedPlan, Change, Failure, Freeze, LOOK_FRESH_FOR, Memory, Pending};
 use crate::names::{SignalName, WorkloadName};
@@ -27,6 +27,7 @@ use crate::observation::TargetStatus;
 use crate::outlook::{FitAnswer, FitOrder, History, Outlook};
 use crate::reading::{Absence, Reading, Sample};
 use crate::reason::Reason;
+use crate::say;
 use crate::strategy::{StrategyMemory, Watch};
 use crate::together::{Ask, BreakerMemory, Opened, Part, Together};
 use crate::units::{Level, Replicas, Span, Timestamp};
@@ -471,7 +472,7 @@ impl Controller {
                 memory.believed = None;
                 // What was under way when the controller died has happened, if this shows it: pauses count from it.
                 if let Some(action) = memory.unsettled.take().filter(|action| action.to == status.wanted) {
-                    memory.changed(Change { at: action.at, from: action.saw, to: action.to });
+                    took(self.fleet.workload(workload), memory, action.at, action);
                 }
                 // A count is a level whatever it is.
                 let ready = Level::new(status.ready.as_f64()).map_err(|_| Absence::NotANumber);
@@ -507,7 +508,7 @@ impl Controller {
         match outcome {
             Settled::Done(status) => {
                 memory.failure = None;
-                memory.changed(Change { at, from: action.saw, to: action.to });
+                took(self.fleet.workload(workload), memory, at, action.clone());
                 self.together.changed(action.saw, action.to, at);
                 self.looked(at, workload, Ok(status));
             }
@@ -593,6 +594,28 @@ impl Controller {
     }
 }
 
+/// Takes in that the target took an action.
+fn took(workload: Option<&Workload>, memory: &mut Memory, at: Timestamp, action: ActionRecord) {
+    let (from, to) = (action.saw, action.to);
+    memory.changed(Change { at, from, to });
+    if let Some(workload) = workload {
+        let watched =
+            Watched { decision: action.decision, at, from, to, well: Vec::new(), unwell_since: None };
+        guard::watch::begin(workload, memory, watched);
+    }
+}
+
+/// People are told of a change that was undone or failed.
+fn bad_ending(verdict: &Verdict, at: Timestamp) -> Option<Notice> {
+    let code = match verdict.ending {
+        Ending::Completed | Ending::Overtaken => return None,
+        Ending::RolledBack => "change-undone",
+        Ending::Failed => "change-failed",
+    };
+    let message = say::verdict(verdict, say::Language::English);
+    Some(Notice { at, workload: verdict.decision.workload.clone(), code: code.to_owned(), message })
+}
+
 /// Takes in a person's word on the change that waits, if it is that one.
 fn answer(
     memory: &mut Memory,
@@ -675,10 +698,13 @@ fn evaluate(
         effects.push(Effect::Look(name.clone()));
     }
     watch(workload, memory, at);
+    let verdict = guard::watch::judge(workload, memory, at);
+    effects.extend(verdict.as_ref().and_then(|verdict| bad_ending(verdict, at)).map(Effect::Notify));
     // The buffers of the last decision are used again: a quiet tick allocates little.
     let buffers = memory.latest.take();
     let Decided { mut decision, recommended, ask } =
         decide(name, workload, memory, Some(&*together), at, buffers);
+    decision.verdict = verdict;
     memory.ask = ask;
     if let Some(count) = recommended {
         memory.recommended(at, decision.from, count);
@@ -700,6 +726,7 @@ fn evaluate(
     // What waits has a name of its own: its decision is recorded, even where it tells the same story.
     let asks = asks_for_approval(memory, &decision);
     let tells_news = asks.is_some()
+        || decision.verdict.is_some()
         || memory.last_recorded.as_ref().is_none_or(|last| {
             decision.outcome == Outcome::Act
                 || at.since(last.at).max(last.at.since(at)) >= RECORD_EVERY
@@ -815,6 +842,7 @@ pub fn decide(
         recommendations,
         steps: Vec::new(),
         refusal: None,
+        verdict: None,
     };
     let last = memory.status.as_ref().map(|(_, status)| status);
     if let Some(status) = last {

@@ -11,6 +11,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use crate::capacity::Capacity;
+use crate::guard::Verdict;
 use crate::names::{SignalName, WorkloadName};
 use crate::reading::Reading;
 use crate::reason::Reason;
@@ -52,6 +53,8 @@ pub enum By {
     QuietHours,
     /// Guard: swinging is damped.
     Flapping,
+    /// Guard: a shrink that was undone is not repeated yet.
+    Watch,
     /// Guard: a large change waits for a person.
     Approval,
     /// Guard: a person's freeze.
@@ -360,6 +363,9 @@ pub struct Decision {
     pub steps: Vec<Step>,
     /// Who refused the change as a whole, if someone did.
     pub refusal: Option<Refusal>,
+    /// What came of an earlier change, where that has just become clear.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verdict: Option<Verdict>,
 }
 
 impl Decision {

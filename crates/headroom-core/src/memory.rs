@@ -16,6 +16,7 @@ use crate::capacity::{Capacities, Capacity};
 use crate::decision::{Decision, DecisionId};
 use crate::extremes::Extremes;
 use crate::fleet::{ForecastSettings, Workload};
+use crate::guard::watch::{Undone, Verdict, Watched};
 use crate::names::SignalName;
 use crate::observation::TargetStatus;
 use crate::outlook::Outlook;
@@ -71,6 +72,15 @@ pub struct Memory {
     /// What a person said about one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) answer: Option<Answer>,
+    /// The change that is being watched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) watched: Option<Watched>,
+    /// What came of one, until the next decision tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) verdict: Option<Verdict>,
+    /// A shrink that was undone and is not to be repeated yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) undone: Option<Undone>,
     /// What it last said of the room it needs, where it shares something with others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) ask: Option<Ask>,
@@ -265,6 +275,9 @@ impl Memory {
             ask: None,
             pending: None,
             answer: None,
+            watched: None,
+            verdict: None,
+            undone: None,
             strategies: Vec::new(),
             decisions: 0,
             last_recorded: None,
@@ -348,6 +361,11 @@ impl Memory {
         if let Some(failure) = self.failure.as_mut().filter(|f| f.until > latest) {
             failure.until = latest;
         }
+        for moment in
+            self.watched.iter_mut().flat_map(|w| [Some(&mut w.at), w.unwell_since.as_mut()]).flatten()
+        {
+            *moment = (*moment).min(at);
+        }
         if let Some((said, _)) = self.waiting.as_mut().filter(|(said, _)| *said > at) {
             *said = at;
         }
@@ -402,6 +420,12 @@ impl Memory {
     #[must_use]
     pub fn answer(&self, at: Timestamp) -> Option<&Answer> {
         self.answer.as_ref().filter(|answer| at < answer.until)
+    }
+
+    /// The change that is being watched, where the policy asks for that.
+    #[must_use]
+    pub fn watched(&self) -> Option<&Watched> {
+        self.watched.as_ref()
     }
 
     /// The last decision, recorded or not.

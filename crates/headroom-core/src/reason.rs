@@ -223,6 +223,16 @@ pub enum Reason {
     BreakerTrips { changed: u64, most: u64 },
     /// Too much of the fleet changed at once: the breaker is open.
     BreakerOpen { until: Timestamp },
+    /// A shrink made something unwell and was undone: the count is brought back, and stays for a while.
+    ShrinkUndone { seen: Seen, until: Timestamp },
+    /// A change was watched to the end and did what it was made for.
+    ChangeHolds { ready: Replicas, within: Span },
+    /// Something that was well before a change is not any more.
+    BecameUnwell { seen: Seen, limit: Level, held: Span },
+    /// A growth did not get there in time.
+    NotReached { ready: Replicas, to: Replicas, within: Span },
+    /// Another change came before a verdict.
+    ChangeOvertaken { by: String },
     /// So many are kept warm.
     WarmKept { keep: Replicas },
     /// More load is foreseen than the replicas carry, so what is missing is made warm.
@@ -326,6 +336,11 @@ impl Reason {
         ("supply-held", "Others hold what this workload supplies, so it does not shrink."),
         ("breaker-trips", "With this change too much of the fleet would change at once."),
         ("breaker-open", "Too much of the fleet changed at once; nothing changes until the breaker closes."),
+        ("shrink-undone", "A shrink made something unwell and was undone; the count stays for a while."),
+        ("change-holds", "A change was watched to the end and did what it was made for."),
+        ("became-unwell", "Something that was well before a change is not any more."),
+        ("not-reached", "A growth did not get there in time."),
+        ("change-overtaken", "Another change came before a verdict."),
         ("warm-kept", "So many replicas are kept warm, as the policy says."),
         ("warm-foreseen", "More load is foreseen than the replicas carry, so what is missing is made warm."),
         ("warm-no-room", "The warm pool and the replicas that take traffic are together at the most."),
@@ -419,6 +434,11 @@ impl Reason {
             Self::SupplyHeld { .. } => "supply-held",
             Self::BreakerTrips { .. } => "breaker-trips",
             Self::BreakerOpen { .. } => "breaker-open",
+            Self::ShrinkUndone { .. } => "shrink-undone",
+            Self::ChangeHolds { .. } => "change-holds",
+            Self::BecameUnwell { .. } => "became-unwell",
+            Self::NotReached { .. } => "not-reached",
+            Self::ChangeOvertaken { .. } => "change-overtaken",
             Self::WarmKept { .. } => "warm-kept",
             Self::WarmForeseen { .. } => "warm-foreseen",
             Self::WarmNoRoom { .. } => "warm-no-room",
@@ -459,6 +479,7 @@ impl Reason {
             | Self::AdvisedOnly { until }
             | Self::Quiet { until }
             | Self::Swings { until, .. }
+            | Self::ShrinkUndone { until, .. }
             | Self::StabilisingDown { until, .. }
             | Self::StabilisingUp { until, .. }
             | Self::CoolingDown { until }

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::decision::{Advice, By, Decision, Outcome};
+use crate::guard::{Ending, Verdict};
 use crate::reading::Absence;
 use crate::reason::{Reason, Seen, Weighed};
 use crate::units::{Level, Replicas, Span, Timestamp, Unit};
@@ -97,7 +98,25 @@ pub fn known(decision: &Decision, language: Language) -> Vec<String> {
             Language::Korean => format!("예열 풀 {}개 중 {}개 준비됨: {why}", warm.wanted, warm.ready),
         }
     });
-    capacity.into_iter().chain(warm).collect()
+    let verdict = decision.verdict.as_ref().map(|verdict| self::verdict(verdict, language));
+    capacity.into_iter().chain(warm).chain(verdict).collect()
+}
+
+/// What came of a change, in one sentence.
+#[must_use]
+pub fn verdict(verdict: &Verdict, language: Language) -> String {
+    let ending = match (verdict.ending, language) {
+        (Ending::Completed, Language::English) => "completed",
+        (Ending::Completed, Language::Korean) => "완료",
+        (Ending::RolledBack, Language::English) => "rolled back",
+        (Ending::RolledBack, Language::Korean) => "되돌림",
+        (Ending::Failed, Language::English) => "failed",
+        (Ending::Failed, Language::Korean) => "실패",
+        (Ending::Overtaken, Language::English) => "overtaken",
+        (Ending::Overtaken, Language::Korean) => "다른 변경으로 대체됨",
+    };
+    let Verdict { decision, from, to, why, .. } = verdict;
+    format!("{decision} ({from} → {to}) {ending}: {}", sentence(why, language))
 }
 
 /// What was decided and the reason that decided, in one sentence.
@@ -190,6 +209,8 @@ pub fn by(by: By, language: Language) -> &'static str {
         (By::QuietHours, Language::Korean) => "변경 금지 시간",
         (By::Flapping, Language::English) => "flap detection",
         (By::Flapping, Language::Korean) => "진동 감지",
+        (By::Watch, Language::English) => "watch",
+        (By::Watch, Language::Korean) => "변경 감시",
         (By::Approval, Language::English) => "approval",
         (By::Approval, Language::Korean) => "승인",
         (By::Freeze, Language::English) => "freeze",
@@ -550,6 +571,22 @@ fn english(reason: &Reason) -> String {
         Reason::BreakerOpen { until } => {
             format!("too much of the fleet changed at once; the breaker is open until {}", clock(*until))
         }
+        Reason::ShrinkUndone { seen: s, until } => {
+            format!("fewer made {} unwell; not taken away again before {}", seen(s), clock(*until))
+        }
+        Reason::ChangeHolds { ready, within } => {
+            format!("{ready} ready and nothing worse after {}", length(*within))
+        }
+        Reason::BecameUnwell { seen: s, limit, held } => format!(
+            "{} has been at or above {} for {}, and was below it before",
+            seen(s),
+            amount(s.unit, *limit),
+            length(*held)
+        ),
+        Reason::NotReached { ready, to, within } => {
+            format!("only {ready} of {to} are ready after {}", length(*within))
+        }
+        Reason::ChangeOvertaken { by } => format!("{by} changed the count again"),
         Reason::WarmKept { keep } => format!("{keep} are kept warm"),
         Reason::WarmForeseen { load, carried, within } => format!(
             "load for {} replicas is foreseen within {}, and {carried} carry it now",
@@ -789,6 +826,22 @@ fn korean(reason: &Reason) -> String {
         Reason::BreakerOpen { until } => {
             format!("한꺼번에 너무 많이 바뀜; 차단기가 {}까지 열림", clock(*until))
         }
+        Reason::ShrinkUndone { seen: s, until } => {
+            format!("줄인 뒤 {} 악화; {}까지 다시 줄이지 않음", seen(s), clock(*until))
+        }
+        Reason::ChangeHolds { ready, within } => {
+            format!("{} 동안 {ready}개 준비됨, 나빠진 것 없음", length(*within))
+        }
+        Reason::BecameUnwell { seen: s, limit, held } => format!(
+            "{}, 이전에는 {} 미만이었으나 {} 동안 이상",
+            seen(s),
+            amount(s.unit, *limit),
+            length(*held)
+        ),
+        Reason::NotReached { ready, to, within } => {
+            format!("{} 안에 {to}개 중 {ready}개만 준비됨", length(*within))
+        }
+        Reason::ChangeOvertaken { by } => format!("{by}에서 다시 변경됨"),
         Reason::WarmKept { keep } => format!("예열 레플리카 {keep}개 유지"),
         Reason::WarmForeseen { load, carried, within } => format!(
             "{} 안에 레플리카 {}개분의 부하가 예상되는데 지금은 {carried}개",

@@ -832,6 +832,7 @@ impl Driver {
             signals: memory.latest().map(|d| d.signals.clone()).unwrap_or_default(),
             freeze: memory.freeze(at).cloned(),
             pending: memory.pending(at).cloned(),
+            watched: memory.watched().cloned(),
             shares: self.controller.parts(name, at),
             latest: memory.latest().cloned(),
             start_up: StartUpView {

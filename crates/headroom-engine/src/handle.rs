@@ -12,6 +12,7 @@ use headroom_core::capacity::Capacity;
 use headroom_core::controller::{Measured, Notice, Order, Override};
 use headroom_core::decision::{Decision, DecisionId, SeenSignal};
 use headroom_core::fleet::{Fleet, ReplicaRange};
+use headroom_core::guard::Watched;
 use headroom_core::memory::{Freeze, Pending};
 use headroom_core::names::{FleetName, SignalName, WorkloadName};
 use headroom_core::observation::{PoolStatus, TargetStatus};
@@ -101,6 +102,9 @@ pub struct WorkloadView {
     /// The change that waits for a person's word.
     #[serde(default)]
     pub pending: Option<Pending>,
+    /// The change that is being watched, where the policy asks for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watched: Option<Watched>,
     /// What it shares with others, and how much of it each of its replicas may take now.
     #[serde(default)]
     pub shares: Vec<Part>,

@@ -28,15 +28,15 @@ pub(crate) const STYLE: &str = "
 :root{color-scheme:light dark;--ink:#1c1c1e;--soft:#6b6b70;--line:#d8d8dc;--paper:#fff;--fill:#eceff3}
 @media(prefers-color-scheme:dark){:root{--ink:#e8e8ea;--soft:#9a9aa0;--line:#3a3a3e;--paper:#151517;--fill:#24272c}}
 *{box-sizing:border-box}
-body{margin:2rem auto;max-width:62rem;padding:0 1rem;background:var(--paper);color:var(--ink);
+body{margin:2rem auto;max-width:70rem;padding:0 1rem;background:var(--paper);color:var(--ink);
 font:15px/1.5 system-ui,sans-serif}
 h1{font-size:1.5rem;margin:0}h2{font-size:1.1rem;margin:2rem 0 .5rem}
 p,li{color:var(--soft)}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
 .scroll{overflow-x:auto}
 th,td{padding:.3rem .6rem;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}
-th:first-child,td:first-child{text-align:left}td.why,th.why{text-align:left;white-space:normal}
+th:first-child,td:first-child{text-align:left}td.why,th.why{text-align:left;white-space:normal;min-width:18rem}td.name,th.name{text-align:left}
 tr.own td{font-weight:600}th{color:var(--soft);font-weight:500}
-svg{width:100%;height:auto;display:block}svg text{fill:var(--soft);font:11px system-ui,sans-serif}
+svg{width:100%;min-width:40rem;height:auto;display:block}svg text{fill:var(--soft);font:11px system-ui,sans-serif}
 .axis{stroke:var(--line);fill:none}.need{fill:var(--fill);stroke:var(--soft);stroke-width:.7}
 .legend{display:flex;flex-wrap:wrap;gap:.3rem 1.2rem;padding:0;list-style:none;font-size:.85rem}
 .key{display:inline-block;width:1.1rem;height:.25rem;margin-right:.4rem;vertical-align:middle;border-radius:2px}
@@ -196,8 +196,11 @@ pub(crate) fn y_of(share: f64) -> f64 {
 }
 
 fn open_svg(page: &mut String, what: &str) {
-    let _ =
-        writeln!(page, "<svg viewBox=\"0 0 {WIDE} {HIGH}\" role=\"img\" aria-label=\"{}\">", escape(what));
+    let _ = writeln!(
+        page,
+        "<div class=\"scroll\"><svg viewBox=\"0 0 {WIDE} {HIGH}\" role=\"img\" aria-label=\"{}\">",
+        escape(what)
+    );
 }
 
 pub(crate) fn y_axis(page: &mut String, axis: &Axis, say: impl Fn(f64) -> String) {
@@ -269,7 +272,7 @@ fn capacity(page: &mut String, outcome: &Outcome, chart: &Chart) {
             outcome.contenders.get(i).map(|c| escape(&c.name)).unwrap_or_default()
         );
     }
-    page.push_str("</svg>\n");
+    page.push_str("</svg></div>\n");
 }
 
 /// Whole figures without places, others with one.
@@ -317,7 +320,7 @@ fn scatter(page: &mut String, outcome: &Outcome) {
             escape(name)
         );
     }
-    page.push_str("</svg>\n<p>Left is cheaper, down is better kept.</p>\n");
+    page.push_str("</svg></div>\n<p>Left is cheaper, down is better kept.</p>\n");
 }
 
 fn decisions(page: &mut String, outcome: &Outcome) {
@@ -328,7 +331,7 @@ fn decisions(page: &mut String, outcome: &Outcome) {
         return;
     }
     page.push_str(
-        "<div class=\"scroll\"><table><thead><tr><th>After</th><th>Workload</th><th>Change</th>\
+        "<div class=\"scroll\"><table><thead><tr><th>After</th><th class=\"name\">Workload</th><th>Change</th>\
          <th class=\"why\">Why</th></tr></thead><tbody>\n",
     );
     for (i, d) in log.iter().enumerate() {
@@ -347,7 +350,7 @@ fn decisions(page: &mut String, outcome: &Outcome) {
         let after = Span::seconds(d.seconds as u64);
         let _ = writeln!(
             page,
-            "<tr><td>{after}</td><td>{}</td><td>{} → {}</td><td class=\"why\">{}</td></tr>",
+            "<tr><td>{after}</td><td class=\"name\">{}</td><td>{} → {}</td><td class=\"why\">{}</td></tr>",
             escape(d.workload.as_str()),
             d.from,
             d.to,

@@ -42,7 +42,7 @@ fn every_scenario_of_the_repository_holds() {
 }
 
 /// What the folders of strategies and guards hold beside them: what several share.
-const SHARED: [&str; 5] = ["mod", "testing", "adjust", "urgency", "velocity"];
+const SHARED: [&str; 6] = ["mod", "testing", "harness", "adjust", "urgency", "velocity"];
 
 #[test]
 fn every_strategy_and_every_guard_has_a_scenario() {

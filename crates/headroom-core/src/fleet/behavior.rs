@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Path, Problem, Workload};
-use crate::guard::{Approval, DynamicCooldown, Flapping, GradualSteps, QuietHours, Safety};
+use crate::guard::{Approval, DynamicCooldown, Flapping, GradualSteps, QuietHours, Safety, WatchSettings};
 use crate::units::{Quantity, Replicas, Span};
 
 /// Rules for growing and for shrinking.
@@ -111,6 +111,10 @@ pub struct GuardSettings {
     /// A large change waits for a person.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub approval: Option<Approval>,
+    /// A change that was made is watched, gets a verdict, and is undone where it made things worse (B8, B13). `{}`
+    /// watches what the workload's objective names. By default nothing is watched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub watch: Option<WatchSettings>,
 }
 
 /// How long to wait after a change before the next one in the same or the other direction (D7).

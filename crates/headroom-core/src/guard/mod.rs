@@ -1,7 +1,7 @@
 //! Guards: what limits or refuses a change.
 //!
 //! They run in this order, whatever the policy file's order is, because it matters: first the guards that say
-//! "not now" (settled, absence), then the ones that shape the move (stabilise, step, gradual steps, cooldowns, sizes of
+//! "not now" (settled, absence), then the ones that shape the move (stabilise, watch, step, gradual steps, cooldowns, sizes of
 //! a change), then bounds, which have the last word on the number; then what is shared with others; last the refusals (pause after a failure, quiet
 //! hours, flapping, safety, approval, rate limit, freeze, breaker), which see the change as it would be made. A guard keeps no state; it asks the [`Context`].
 
@@ -23,6 +23,7 @@ mod stabilise;
 mod step;
 pub mod urgency;
 pub mod velocity;
+pub(crate) mod watch;
 
 pub use approval::{APPROVED_FOR, Approval, PENDING_FOR, REJECTED_FOR};
 pub(crate) use bounds::maximum;
@@ -33,6 +34,7 @@ pub use gradual::{GradualSteps, StepSize};
 pub use quiet_hours::QuietHours;
 pub use safety::{Dependency, Safety};
 pub use stabilise::stabilised;
+pub use watch::{Ending, Verdict, WatchSettings, Watched};
 
 use crate::context::Context;
 use crate::decision::{Draft, Recommendation};
@@ -69,6 +71,7 @@ pub(crate) fn limit(cx: &Context<'_>, recommendations: &[Recommendation], draft:
     settled::limit(cx, draft);
     absence::limit(cx, recommendations, draft);
     stabilise::limit(cx, draft);
+    watch::limit(cx, draft);
     pace(cx, draft);
     bounds::limit(cx, recommendations, draft);
 }
@@ -115,6 +118,9 @@ pub(crate) fn check(settings: &GuardSettings, workload: &Workload, at: &Path, pr
     if let Some(safety) = &settings.safety {
         safety::check(safety, workload, &at.key("safety"), problems);
     }
+    if let Some(watch) = &settings.watch {
+        watch::check(watch, workload, &at.key("watch"), problems);
+    }
     if settings.flapping.is_some_and(|f| f.turns == 0) {
         problems.push(Problem::new(at.key("flapping").key("turns"), "0 would never let anything shrink"));
     }
@@ -123,5 +129,7 @@ pub(crate) fn check(settings: &GuardSettings, workload: &Workload, at: &Path, pr
     }
 }
 
+#[cfg(test)]
+mod harness;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -4,12 +4,13 @@ use crate::action::ActionRecord;
 use crate::context::Context;
 use crate::decision::{By, DecisionId, Draft};
 use crate::fleet::{Behavior, FleetDocument, GuardSettings, ReplicaRange};
+use crate::guard::watch::Undone;
 use crate::memory::{Change, Failure, Freeze, Memory};
 use crate::names::WorkloadName;
 use crate::observation::TargetStatus;
-use crate::reason::Reason;
+use crate::reason::{Reason, Seen};
 use crate::strategy::testing::NOW;
-use crate::units::{Replicas, Span, Timestamp};
+use crate::units::{Level, Replicas, Span, Timestamp, Unit};
 
 /// A change on its way, and what was before.
 #[derive(Clone, Debug)]
@@ -24,6 +25,7 @@ pub(crate) struct Case {
     in_flight: Option<(u32, u32)>,
     failed_until: Option<u64>,
     freeze: Option<Option<u64>>,
+    undone: Option<(u32, u64)>,
 }
 
 fn ago(seconds: i64) -> Timestamp {
@@ -43,6 +45,7 @@ impl Case {
             in_flight: None,
             failed_until: None,
             freeze: None,
+            undone: None,
         }
     }
     pub(crate) fn range(mut self, min: u32, max: u32) -> Self {
@@ -75,6 +78,11 @@ impl Case {
         self.failed_until = Some(seconds);
         self
     }
+    /// A shrink below `floor` was undone; that holds for so many seconds.
+    pub(crate) fn undone(mut self, floor: u32, seconds: u64) -> Self {
+        self.undone = Some((floor, seconds));
+        self
+    }
     pub(crate) fn frozen_for(mut self, seconds: Option<u64>) -> Self {
         self.freeze = Some(seconds);
         self
@@ -82,6 +90,11 @@ impl Case {
 
     /// The count after `guard`.
     pub(crate) fn limited(&self, guard: impl Fn(&Context<'_>, &mut Draft)) -> u32 {
+        self.drafted(guard).wanted().0
+    }
+
+    /// The draft after `guard`.
+    pub(crate) fn drafted(&self, guard: impl Fn(&Context<'_>, &mut Draft)) -> Draft {
         let document: FleetDocument = serde_json::from_value(serde_json::json!({
             "apiVersion": "headroom.dev/v1alpha1", "kind": "Fleet", "metadata": { "name": "test" },
             "spec": { "workloads": { "web": {
@@ -123,6 +136,11 @@ impl Case {
             by: "ada".to_owned(),
             why: "release".to_owned(),
         });
+        memory.undone = self.undone.map(|(floor, seconds)| Undone {
+            floor: Replicas(floor),
+            seen: Seen { signal: "p95".parse().unwrap(), unit: Unit::Seconds, value: Level::ZERO },
+            until: NOW.plus(Span::seconds(seconds)),
+        });
         let status = TargetStatus {
             wanted: Replicas(self.from),
             ready: Replicas(self.from),
@@ -141,6 +159,6 @@ impl Case {
         let mut draft = Draft::starting_at(status.wanted, Vec::new());
         draft.move_to(Replicas(self.want), By::Strategies, Reason::NobodyWants);
         guard(&cx, &mut draft);
-        draft.wanted().0
+        draft
     }
 }

@@ -155,7 +155,7 @@ mod tests {
         }
     }
 
-    /// A7: any condition grows, all are needed to shrink; limits themselves do neither.
+    /// A7, B12: any condition grows, all are needed to shrink; limits themselves do neither.
     #[test]
     fn any_grows_and_all_shrink() {
         for (cpu, p95, expected, code) in [

@@ -447,4 +447,6 @@ fn check_positive(quantity: &crate::units::Quantity, at: &Path, problems: &mut V
 }
 
 #[cfg(test)]
+mod harness;
+#[cfg(test)]
 pub(crate) mod testing;

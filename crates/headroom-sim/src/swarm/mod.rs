@@ -2,7 +2,7 @@
 //!
 //! A seed makes a fleet of random policies, random loads and random faults (samples late, lost, wrong and frozen,
 //! looks that fail, actions refused, slow, doubled and never answered, replicas that die, clocks that jump,
-//! controllers that are killed, people who freeze, thaw and change the policy), flies it for a day, and checks at
+//! controllers that are killed, people who freeze, thaw, approve, reject, close the breaker and change the policy), flies it for a day, and checks at
 //! each input what must always be true. The seed and the commit reproduce a run to the byte, so every bug found
 //! stays as a seed with a name.
 
@@ -12,7 +12,7 @@ mod policy;
 use std::fmt;
 use std::sync::Arc;
 
-use headroom_core::controller::{Input, Override};
+use headroom_core::controller::{Input, Order, Override};
 use headroom_core::fleet::Fleet;
 use headroom_core::memory::Freeze;
 use headroom_core::names::WorkloadName;
@@ -103,14 +103,14 @@ impl std::error::Error for Violation {}
 pub fn run(seed: u64) -> Result<SwarmReport, Violation> {
     let mut rng = Rng::new(seed);
     let workloads = 1 + usize::try_from(rng.below(3)).unwrap_or(0);
-    let document = policy::fleet(&mut rng, workloads);
+    let document = policy::fleet(&mut rng, &mut Rng::fork(seed, "more"), workloads);
     let fleet = Arc::new(Fleet::new(document).expect("a drawn policy passed its check"));
     // Mostly long steps: a bug in the order of things shows at any length, and more days fit into an hour.
-    let step = Span::seconds(match rng.below(50) {
+    let step = Span::seconds(match rng.below(200) {
         0 => 1,
         1..=4 => 5,
         5..=14 => 10,
-        15..=29 => 20,
+        15..=39 => 20,
         _ => 60,
     });
     let length = Span::days(1).as_millis() / step.as_millis();
@@ -131,8 +131,11 @@ pub fn run(seed: u64) -> Result<SwarmReport, Violation> {
         plants.push(Plant::new(Arc::new(model), queue, step, DEFAULT_START, begin, plant_rng));
         loads.push(load(&mut rng).open(step, rng.bits()).expect("a formula opens"));
     }
-    let mut people =
-        People { rng: Rng::fork(seed, "people"), names: fleet.workloads().keys().cloned().collect() };
+    let mut people = People {
+        rng: Rng::fork(seed, "people"),
+        more: Rng::fork(seed, "more people"),
+        names: fleet.workloads().keys().cloned().collect(),
+    };
     for at in 0..length {
         people.speak(&mut pilot, &mut plants, at, step);
         pilot.step(&mut plants, at);
@@ -166,11 +169,13 @@ fn next(load: &mut LoadStream) -> f64 {
 /// People, who speak now and then.
 struct People {
     rng: Rng,
+    more: Rng,
     names: Vec<WorkloadName>,
 }
 
 impl People {
     fn speak(&mut self, pilot: &mut Pilot<Oracle>, plants: &mut [Plant], at: u64, step: Span) {
+        self.answer(pilot, plants, at, step);
         // About ten words a day.
         if !self.rng.chance(10.0 * step.as_secs_f64() / 86_400.0) {
             return;
@@ -188,9 +193,39 @@ impl People {
             }
             2 => pilot.say(plants, at, |at| Input::Overridden { at, workload, word: Override::Thaw }),
             _ => {
-                let fleet = policy::fleet(&mut self.rng, self.names.len());
+                let fleet = policy::fleet(&mut self.rng, &mut self.more, self.names.len());
                 pilot.say(plants, at, |at| Input::FleetChanged { at, fleet });
             }
+        }
+    }
+
+    /// Looks in on what waits for a person, and on the breaker, about every half hour.
+    fn answer(&mut self, pilot: &mut Pilot<Oracle>, plants: &mut [Plant], at: u64, step: Span) {
+        if !self.more.chance(step.as_secs_f64() / 1800.0) {
+            return;
+        }
+        let Some(controller) = pilot.controller() else { return };
+        let (by, why) = ("swarm".to_owned(), "to see".to_owned());
+        let pending: Vec<_> = self
+            .names
+            .iter()
+            .filter_map(|name| {
+                let memory = controller.memory(name)?;
+                memory.pending(memory.latest()?.at).map(|pending| (name.clone(), pending.decision.clone()))
+            })
+            .collect();
+        let opened = controller.breaker().is_some();
+        for (workload, decision) in pending {
+            let word = Override::Answer {
+                decision,
+                approved: self.more.chance(0.7),
+                by: by.clone(),
+                why: why.clone(),
+            };
+            pilot.say(plants, at, |at| Input::Overridden { at, workload, word });
+        }
+        if opened && self.more.chance(0.5) {
+            pilot.say(plants, at, |at| Input::Ordered { at, word: Order::CloseBreaker { by, why } });
         }
     }
 }

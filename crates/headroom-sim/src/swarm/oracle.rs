@@ -41,26 +41,29 @@ struct Book {
     /// The last look that succeeded, when it was, and whether one has failed since.
     seen: Option<(Timestamp, TargetStatus)>,
     unseen: bool,
-    /// What was held when the controller went down, until the next look.
-    before: u32,
+    /// What was held when the controller went down, if that was known, until the next look.
+    before: Option<u32>,
 }
 
 impl Book {
+    /// The action under way; one without an answer for too long is lost, and too old to be carried out.
+    fn under_way(&self, at: Timestamp) -> Option<&ActionRecord> {
+        self.under_way.as_ref().filter(|action| at.since(action.at) <= LOST_AFTER)
+    }
+
     /// The most replicas there may be.
-    fn held(&self, most: u32) -> u32 {
+    fn held(&self, most: u32, at: Timestamp) -> u32 {
         let seen = self
             .seen
             .as_ref()
             .map(|(_, s)| s.wanted.0.max(s.ready.0 + s.starting.0 + s.draining.0 + s.failed.0));
-        let under_way = self.under_way.as_ref().map(|a| a.to.0.max(a.saw.0));
-        if seen.is_none() && under_way.is_none() && self.before == 0 {
-            return most;
-        }
-        seen.unwrap_or(0).max(under_way.unwrap_or(0)).max(self.before)
+        let under_way = self.under_way(at).map(|a| a.to.0.max(a.saw.0));
+        // What was never seen may be as many as the policy allows; a count of zero that was seen is one.
+        seen.max(under_way).max(self.before).unwrap_or(most)
     }
 
     fn look(&mut self, at: Timestamp, status: &TargetStatus) {
-        (self.seen, self.unseen, self.before) = (Some((at, status.clone())), false, 0);
+        (self.seen, self.unseen, self.before) = (Some((at, status.clone())), false, None);
     }
 }
 
@@ -187,8 +190,8 @@ impl Oracle {
                 for (name, book) in &mut self.books {
                     let most = self.fleet.workload(name).map_or(0, |w| w.replicas.max.0);
                     // One that was never seen is still not known.
-                    let known = book.seen.is_some() || book.under_way.is_some() || book.before > 0;
-                    book.before = if known { book.held(most) } else { 0 };
+                    let known = book.seen.is_some() || book.under_way.is_some() || book.before.is_some();
+                    book.before = known.then(|| book.held(most, *at));
                     (book.under_way, book.seen) = (None, None);
                 }
             }
@@ -197,6 +200,7 @@ impl Oracle {
         for action in self.books.values_mut().filter_map(|book| book.under_way.as_mut()) {
             action.at = action.at.min(self.at);
         }
+        self.lose(input);
         if let Input::Sampled { samples, .. } = input {
             for m in samples {
                 if let Some(book) = self.books.get_mut(&m.workload) {
@@ -206,6 +210,20 @@ impl Oracle {
                     }
                 }
             }
+        }
+    }
+
+    /// Who is looked over finds out that an action is lost, also where the clock is set back afterwards.
+    fn lose(&mut self, input: &Input) {
+        let at = self.at;
+        let concerns = |name: &WorkloadName| match input {
+            Input::Tick { .. } => true,
+            Input::Sampled { samples, .. } => samples.iter().any(|m| m.workload == *name),
+            Input::Waiting { workload, .. } | Input::Overridden { workload, .. } => workload == name,
+            _ => false,
+        };
+        for (name, book) in &mut self.books {
+            book.under_way.take_if(|action| at.since(action.at) > LOST_AFTER && concerns(name));
         }
     }
 
@@ -279,8 +297,7 @@ impl Oracle {
 
     fn judge_order(&mut self, name: &WorkloadName, action: &Action) {
         let book = &self.books[name];
-        if let Some(before) = &book.under_way
-            && self.at.since(before.at) <= LOST_AFTER
+        if let Some(before) = book.under_way(self.at)
             && action.to() <= before.to
         {
             let detail = format!("→ {} while → {} is under way", action.to(), before.to);
@@ -297,21 +314,27 @@ impl Oracle {
         for (limit, settings) in fleet.limits().iter().filter(|(_, l)| l.uses.contains_key(name)) {
             let most = |name: &WorkloadName| fleet.workload(name).map_or(0, |w| w.replicas.max.0);
             let held = |user: &WorkloadName| {
-                let held = self.books.get(user).map_or(most(user), |book| book.held(most(user)));
+                let held = self.books.get(user).map_or(most(user), |book| book.held(most(user), self.at));
                 if user == name { held.max(decision.to.0) } else { held }
             };
             let used: u64 = settings.uses.iter().map(|(user, each)| each * u64::from(held(user))).sum();
             let ready = |supplier: &WorkloadName| {
                 let book = self.books.get(supplier)?;
                 let (seen, status) = book.seen.as_ref().filter(|_| !book.unseen)?;
-                let promised = book.under_way.as_ref().map_or(status.wanted, |a| a.to);
+                let promised = book.under_way(self.at).map_or(status.wanted, |a| a.to);
                 (self.at.since(*seen) <= LOOK_FRESH_FOR).then_some(status.ready.min(promised).0)
             };
             let added = settings.suppliers.iter().map(|(s, each)| each * u64::from(ready(s).unwrap_or(0)));
             let supply = settings.supply + added.sum::<u64>();
             if used > supply {
-                let detail =
-                    format!("{} → {} makes {used} of {supply} of {limit}", decision.from, decision.to);
+                let users: Vec<String> =
+                    settings.uses.keys().map(|user| format!("{user} holds {}", held(user))).collect();
+                let detail = format!(
+                    "{} → {} makes {used} of {supply} of {limit}: {}",
+                    decision.from,
+                    decision.to,
+                    users.join(", ")
+                );
                 return self.violated("shared limit", Some(name), detail);
             }
         }

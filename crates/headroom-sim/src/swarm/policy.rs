@@ -13,11 +13,17 @@ use crate::rng::Rng;
 /// Draws until a policy passes its check; nearly every one does.
 const DRAWS: usize = 100;
 
-/// A random fleet of `workloads` workloads.
-pub(super) fn fleet(rng: &mut Rng, workloads: usize) -> FleetDocument {
+/// A random fleet of `workloads` workloads. `more` draws what was added to the format later, so that most seeds still
+/// mean the fleet they once meant.
+pub(super) fn fleet(rng: &mut Rng, more: &mut Rng, workloads: usize) -> FleetDocument {
     for _ in 0..DRAWS {
-        let all: serde_json::Map<String, Value> =
-            (0..workloads).map(|i| (format!("w{i}"), workload(rng))).collect();
+        let all: serde_json::Map<String, Value> = (0..workloads)
+            .map(|i| {
+                let mut workload = workload(rng);
+                extend(more, &mut workload);
+                (format!("w{i}"), workload)
+            })
+            .collect();
         let mut spec = json!({ "workloads": all });
         if rng.chance(0.3) {
             spec["limits"] = json!({ "connections": limit(rng, workloads) });
@@ -88,6 +94,56 @@ fn workload(rng: &mut Rng) -> Value {
         workload["guards"] = guards(rng);
     }
     workload
+}
+
+/// What looks ahead, keeps warm, or decides in another way than by the highest want.
+fn extend(rng: &mut Rng, workload: &mut Value) {
+    if rng.chance(0.2) {
+        let foreseeing = foreseeing(rng);
+        if rng.chance(0.5) {
+            workload["strategies"] = json!([foreseeing]);
+        } else if let Some(strategies) = workload["strategies"].as_array_mut() {
+            strategies.push(foreseeing);
+        }
+    }
+    if rng.chance(0.15) {
+        workload["warmPool"] = json!({ "keep": rng.below(4), "ahead": span(rng, &[600, 3600]) });
+    }
+    if rng.chance(0.1) {
+        workload["combine"] = json!({ "by": *rng.pick(&["priority", "all", "fitness"]) });
+    }
+    if rng.chance(0.3) {
+        let health = match rng.below(3) {
+            0 => json!([]),
+            1 => json!([{ "signal": "p95", "wellBelow": "400ms" }]),
+            _ => json!([{ "signal": "errors", "wellBelow": "5%" }]),
+        };
+        let watch = json!({
+            "for": span(rng, &[60, 300]), "unwellFor": span(rng, &[0, 30]), "hold": span(rng, &[60, 900]),
+            "health": health,
+        });
+        workload["guards"]["watch"] = watch;
+    }
+}
+
+/// An objective or a forecast, whose figures come from the load itself.
+fn foreseeing(rng: &mut Rng) -> Value {
+    let mut objective = json!({
+        "signal": "rps", "violations": *rng.pick(&["0.1%", "1%"]), "startUp": span(rng, &[0, 30, 120]),
+        "foresee": rng.chance(0.7),
+    });
+    match rng.below(6) {
+        0 => objective["latency"] = json!({ "signal": "p95", "below": "400ms" }),
+        1 => objective["utilisation"] = json!({ "signal": "cpu", "below": "80%" }),
+        2 => objective["drain"] = json!({ "signal": "queue", "within": "60s" }),
+        3 | 4 => objective["capacity"] = json!({ "perReplica": 100, "usable": "90%" }),
+        _ => {
+            return json!({ "predictive": {
+                "mode": *rng.pick(&["forecastOnly", "forecastAndScale"]), "signal": "rps", "perReplica": 70,
+                "buffer": span(rng, &[0, 600]) } });
+        }
+    }
+    json!({ "objective": objective })
 }
 
 fn span(rng: &mut Rng, seconds: &[u64]) -> Value {
@@ -223,22 +279,29 @@ mod tests {
 
     #[test]
     fn random_policies_pass_their_check_and_differ() {
-        let mut rng = Rng::new(3);
-        let drawn: Vec<FleetDocument> = (0..50).map(|_| fleet(&mut rng, 2)).collect();
+        let (mut rng, mut more) = (Rng::new(3), Rng::new(4));
+        let drawn: Vec<FleetDocument> = (0..50).map(|_| fleet(&mut rng, &mut more, 2)).collect();
         assert!(drawn.windows(2).all(|w| w[0] != w[1]));
         let kinds: std::collections::BTreeSet<&str> = drawn
             .iter()
             .flat_map(|d| d.spec.workloads.values())
             .flat_map(|w| w.strategies.iter().map(Strategy::kind))
             .collect();
-        assert!(kinds.len() >= 5, "{kinds:?}");
+        assert!(kinds.contains("objective") && kinds.contains("predictive"), "{kinds:?}");
+        assert!(kinds.len() >= 15, "{kinds:?}");
+        let all = |has: fn(&Workload) -> bool| drawn.iter().flat_map(|d| d.spec.workloads.values()).any(has);
+        assert!(all(|w| w.warm_pool.is_some()) && all(|w| w.guards.watch.is_some()));
+        assert!(all(|w| w.guards.approval.is_some()));
+        assert!(
+            drawn.iter().any(|d| d.spec.breaker.is_some()) && drawn.iter().any(|d| !d.spec.limits.is_empty())
+        );
     }
 
     #[test]
     fn needed_signals_are_those_the_strategies_name() {
-        let mut rng = Rng::new(3);
+        let (mut rng, mut more) = (Rng::new(3), Rng::new(4));
         for _ in 0..50 {
-            for workload in fleet(&mut rng, 1).spec.workloads.values() {
+            for workload in fleet(&mut rng, &mut more, 1).spec.workloads.values() {
                 let needed = needed_signals(workload);
                 let text = serde_json::to_string(&workload.strategies).unwrap();
                 assert!(needed.iter().all(|n| text.contains(&format!("\"{n}\""))), "{needed:?} in {text}");

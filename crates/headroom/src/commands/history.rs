@@ -42,13 +42,21 @@ pub(crate) async fn run(args: &History, cli: &Cli, printer: Printer) -> Result<E
         if decisions.is_empty() {
             return format!("nothing in the last {}\n", args.since);
         }
-        let rows = decisions.iter().map(|d| {
-            let headline = say::headline(d, printer.language);
-            vec![super::explain::moment(d.at), d.id.to_string(), headline]
-        });
+        let rows = decisions
+            .iter()
+            .map(|d| vec![super::explain::moment(d.at), d.id.to_string(), told(d, printer.language)]);
         table(&["WHEN", "DECISION", "WHAT AND WHY"], &rows.collect::<Vec<_>>())
     })?;
     Ok(Exit::Success)
+}
+
+/// The headline, and what came of an earlier change where that became clear.
+fn told(decision: &Decision, language: say::Language) -> String {
+    let headline = say::headline(decision, language);
+    match &decision.verdict {
+        Some(verdict) => format!("{headline} ({})", say::verdict(verdict, language)),
+        None => headline,
+    }
 }
 
 async fn read(client: &Client, path: &str) -> Result<Vec<Decision>> {
@@ -90,7 +98,7 @@ fn line(decision: &Decision, printer: Printer) -> Result<bool> {
             "{}  {}  {}",
             super::explain::moment(decision.at),
             decision.id,
-            say::headline(decision, printer.language)
+            told(decision, printer.language)
         ),
         Format::Json => serde_json::to_string(decision)?,
         Format::Yaml => format!("---\n{}", serde_saphyr::to_string(decision)?.trim_end()),

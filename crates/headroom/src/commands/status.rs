@@ -28,6 +28,12 @@ fn text(overview: &Overview, printer: Printer) -> String {
                 view.name, pending.from, pending.to, pending.decision
             ));
         }
+        if let Some(change) = &view.watched {
+            out.push_str(&format!(
+                "\n{}: {} → {} ({}) is watched",
+                view.name, change.from, change.to, change.decision
+            ));
+        }
         for part in &view.shares {
             out.push_str(&format!(
                 "\n{}: {} {} of {} in use; each replica may take up to {}",
