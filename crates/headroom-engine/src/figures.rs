@@ -161,6 +161,7 @@ pub fn guard_name(by: By) -> Option<&'static str> {
         By::Safety => Some("safety"),
         By::QuietHours => Some("quietHours"),
         By::Flapping => Some("flapping"),
+        By::Watch => Some("watch"),
         By::Approval => Some("approval"),
         By::Freeze => Some("freeze"),
         By::Breaker => Some("breaker"),
