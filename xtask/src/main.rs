@@ -33,6 +33,8 @@ enum Task {
         /// `forecast`: the folder of an evaluation plan (`origins.json` and the series it names).
         #[arg(long, value_name = "FOLDER")]
         plan: Option<std::path::PathBuf>,
+        #[command(flatten)]
+        frontier: bench::FrontierOptions,
     },
     /// Fly random fleets with faults until the time is over; the first broken invariant ends it
     Swarm(swarm::Options),
@@ -42,7 +44,9 @@ fn main() -> anyhow::Result<ExitCode> {
     match Cli::parse().task {
         Task::Tidy => tidy::run()?,
         Task::Generate => generate::run()?,
-        Task::Bench { what, output, plan } => bench::run(what, output, plan.as_deref())?,
+        Task::Bench { what, output, plan, frontier } => {
+            bench::run(what, output, plan.as_deref(), &frontier)?;
+        }
         Task::Swarm(options) => return Ok(swarm::run(&options)),
     }
     Ok(ExitCode::SUCCESS)

@@ -39,8 +39,9 @@ const LAGS: [usize; 4] = [1, 3, 6, 12];
 /// Samples kept for that.
 const KEPT: usize = 13;
 /// The share of the long-run level below which a load is as good as nothing. In logarithms the way from 1 to 10 is
-/// as far as from 100 to 1000, though no fleet notices the first.
-const HARDLY_ANYTHING: f64 = 0.3;
+/// as far as from 100 to 1000, though no fleet notices the first: of a load that comes and goes, what comes next would
+/// be expected anywhere between nothing and far above all that was ever seen.
+const HARDLY_ANYTHING: f64 = 0.6;
 /// Components of the spread.
 const V: usize = 4;
 /// Time constants of the levels, seconds: from what a few samples say to half an hour.

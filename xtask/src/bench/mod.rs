@@ -2,6 +2,7 @@
 
 mod balancer;
 mod forecast;
+mod frontier;
 mod idle;
 mod reaction;
 mod rig;
@@ -14,6 +15,8 @@ use std::path::Path;
 
 use anyhow::Result;
 use clap::ValueEnum;
+
+pub(crate) use frontier::Options as FrontierOptions;
 
 /// What can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -30,6 +33,8 @@ pub(crate) enum What {
     Soak,
     /// 1 000 workloads, four signals each, from one Prometheus every second
     Sources,
+    /// What an objective costs and how often it is missed, beside other autoscalers and the optimum
+    Frontier,
     /// The simulator: 30 days at 1 s, and 1 000 workloads for a day at 10 s
     Simulate,
     /// Forecasts: a fit, a sample; with `--plan`, the loss on its series
@@ -45,8 +50,8 @@ pub(crate) enum Output {
     Json,
 }
 
-/// Measures `what`; `plan` is the folder of an evaluation plan for forecasts.
-pub(crate) fn run(what: What, output: Output, plan: Option<&Path>) -> Result<()> {
+/// Measures `what`; `plan` is the folder of an evaluation plan for forecasts, `frontier` what is asked of the race.
+pub(crate) fn run(what: What, output: Output, plan: Option<&Path>, frontier: &FrontierOptions) -> Result<()> {
     match what {
         What::Reaction => reaction::run(output),
         What::Tick => tick::run(output),
@@ -54,6 +59,7 @@ pub(crate) fn run(what: What, output: Output, plan: Option<&Path>) -> Result<()>
         What::Idle => idle::run(output),
         What::Soak => soak::run(output),
         What::Sources => sources::run(output),
+        What::Frontier => frontier::run(frontier, output),
         What::Simulate => simulate::run(output),
         What::Forecast => forecast::run(output, plan),
     }

@@ -20,25 +20,38 @@ type Rule = fn(&Context<'_>, &mut Draft);
 fn guard(by: By) -> Option<(Rule, &'static str)> {
     Some(match by {
         By::Strategies | By::Waiting | By::Person | By::Inspect => return None,
-        By::Settled => {
-            (|cx, draft| [settled::limit, settled::refuse].iter().for_each(|g| g(cx, draft)), "{}")
-        }
+        By::Settled => (
+            |cx, draft| {
+                settled::limit(cx, draft);
+                settled::refuse(cx, draft);
+            },
+            "{}",
+        ),
         By::Absence => (|cx, draft| absence::limit(cx, &[], draft), "{}"),
         By::Stabilise => (stabilise::limit, "{}"),
         By::Step => (step::limit, "{}"),
         By::Cooldown => (
-            |cx, draft| [cooldown::limit, dynamic_cooldown::limit].iter().for_each(|g| g(cx, draft)),
+            |cx, draft| {
+                cooldown::limit(cx, draft);
+                dynamic_cooldown::limit(cx, draft);
+            },
             r#"{ "cooldown": {}, "dynamicCooldown": { "urgency": [] } }"#,
         ),
         By::Bounds => (bounds::limit, "{}"),
         By::Share => (within_a_share, "{}"),
         By::RateLimit => (
-            |cx, draft| [rate_limit::limit, rate_limit::refuse].iter().for_each(|g| g(cx, draft)),
+            |cx, draft| {
+                rate_limit::limit(cx, draft);
+                rate_limit::refuse(cx, draft);
+            },
             r#"{ "rateLimit": {} }"#,
         ),
         By::GradualSteps => (gradual::limit, r#"{ "gradualSteps": { "urgency": [] } }"#),
         By::Safety => (
-            |cx, draft| [safety::limit, safety::refuse].iter().for_each(|g| g(cx, draft)),
+            |cx, draft| {
+                safety::limit(cx, draft);
+                safety::refuse(cx, draft);
+            },
             r#"{ "safety": {} }"#,
         ),
         By::QuietHours => {

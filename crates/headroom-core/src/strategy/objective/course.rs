@@ -23,15 +23,19 @@ const STEPS: [u32; 5] = [5, 10, 15, 30, 60];
 const SPARSE_AFTER: u32 = 8;
 /// A gap longer than this, in steps of a week, tells nothing more of the phase.
 const WEEK_S: u64 = 604_800;
-/// The share of the allowed violations that is aimed at. The rest is for what the past does not show.
-const AIM: f64 = 0.65;
+/// The share of the allowed violations that is aimed at. The rest is for what the past does not show: surges that no
+/// price prevents come on top of it.
+const AIM: f64 = 0.55;
 /// What a violating second costs at first, in replica-seconds, as a multiple of the usual fleet: about where steady
-/// loads end up (5 to 20) and far below bursty ones (up to 300), for the price rises in hours and the first hours
-/// should not be the dearest.
+/// loads end up (5 to 20) and far below bursty ones, for the price rises in hours and the first hours should not be the
+/// dearest.
 const FIRST_PRICE: f64 = 15.0;
-/// Bounds of that multiple: below, a violation would be worth less than the replica that prevents it; above, one
-/// more replica for good is cheaper.
-const PRICES: (f64, f64) = (2.0, 3000.0);
+/// The least multiple: below it, a violation would be worth less than the replica that prevents it.
+const LEAST_PRICE: f64 = 2.0;
+/// The share of the usual fleet that being rid of all allowed violations is worth, all the time: a tenth. It bounds the
+/// price, for violations that no price prevents, such as surges faster than a start, would drive it up for ever and
+/// the quiet hours would pay for them.
+const WORTH_OF_ALLOWANCE: f64 = 0.1;
 /// How much one violating step of five seconds raises the price: 3 %, so that a minute of violations raises it by
 /// half and a day without any at 0.1 % lowers it by a third.
 const STEER: f64 = 0.03;
@@ -290,7 +294,8 @@ impl Course {
         self.missed += (violates - self.missed) / known;
         // At an allowance of 0.1 % a violating step counts as much as a thousand good ones, at 1 % as a hundred.
         let pull = (violates - AIM * allowed) * STEER * step / 5.0 * (allowed / 0.001).min(1.0);
-        self.price = (self.price * libm::exp(pull)).clamp(PRICES.0, PRICES.1);
+        let dearest = (WORTH_OF_ALLOWANCE / allowed).max(FIRST_PRICE);
+        self.price = (self.price * libm::exp(pull)).clamp(LEAST_PRICE, dearest);
         self.usual += (demand / unit - self.usual) / known;
         let most = ready * unit * WORK_OFF_S;
         self.owed = (self.owed + (demand - unit * ready) * step).clamp(0.0, most.max(0.0));
