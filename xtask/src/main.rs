@@ -2,6 +2,7 @@
 
 mod bench;
 mod generate;
+mod screenshots;
 mod swarm;
 mod tidy;
 
@@ -36,6 +37,12 @@ enum Task {
         #[command(flatten)]
         frontier: bench::FrontierOptions,
     },
+    /// Take pictures of every view of the page, light and dark, wide and narrow, in both languages
+    Screenshots {
+        /// Where the pictures are put.
+        #[arg(default_value = "target/screenshots")]
+        folder: std::path::PathBuf,
+    },
     /// Fly random fleets with faults until the time is over; the first broken invariant ends it
     Swarm(swarm::Options),
 }
@@ -47,6 +54,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Task::Bench { what, output, plan, frontier } => {
             bench::run(what, output, plan.as_deref(), &frontier)?;
         }
+        Task::Screenshots { folder } => screenshots::run(&folder)?,
         Task::Swarm(options) => return Ok(swarm::run(&options)),
     }
     Ok(ExitCode::SUCCESS)

@@ -14,9 +14,11 @@ use axum::response::sse::{Event as Sse, KeepAlive, Sse as Stream};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use headroom_core::decision::{DecisionId, Outcome};
+use headroom_core::memory::Pending;
 use headroom_core::names::{SignalName, WorkloadName};
 use headroom_core::reading::Reading;
 use headroom_core::say::{self, Language};
+use headroom_core::together::Opened;
 use headroom_core::units::{Level, Replicas, Timestamp};
 use headroom_engine::handle::{EngineHandle, Event, Overview, WorkloadView};
 use schemars::JsonSchema;
@@ -47,6 +49,8 @@ pub(crate) struct Summary {
     at: Timestamp,
     /// The workloads, by name.
     workloads: Vec<WorkloadSummary>,
+    /// The breaker, where it is open.
+    breaker: Option<Opened>,
 }
 
 /// One workload in figures.
@@ -65,6 +69,8 @@ struct WorkloadSummary {
     decision: Option<DecisionSummary>,
     /// Whether a person froze it.
     frozen: bool,
+    /// The change that waits for a person's word.
+    pending: Option<Pending>,
 }
 
 /// Replicas by what they do.
@@ -97,7 +103,7 @@ struct DecisionSummary {
 impl Summary {
     fn new(overview: &Overview, language: Language) -> Self {
         let workloads = overview.workloads.iter().map(|view| WorkloadSummary::new(view, language));
-        Self { at: overview.at, workloads: workloads.collect() }
+        Self { at: overview.at, workloads: workloads.collect(), breaker: overview.breaker.clone() }
     }
 }
 
@@ -123,6 +129,7 @@ impl WorkloadSummary {
                 until: decision.main_reason().and_then(headroom_core::reason::Reason::until),
             }),
             frozen: view.freeze.is_some(),
+            pending: view.pending.clone(),
         }
     }
 }

@@ -18,6 +18,7 @@ mod page;
 mod params;
 mod problem;
 mod routes;
+mod tables;
 mod taken;
 mod token;
 

@@ -8,7 +8,7 @@ use schemars::{JsonSchema, Schema};
 use serde_json::{Map, Value, json};
 
 use crate::App;
-use crate::params::{Param, Shape};
+use crate::params::{FORMAT, Param, Shape};
 use crate::problem::ProblemBody;
 use crate::routes::{Operation, operations};
 
@@ -143,7 +143,11 @@ fn describe(operation: &Operation, answers: &mut SchemaGenerator, bodies: &mut S
     let (status, done) = match operation.answer {
         Answer::Json(schema) => {
             let status = if operation.id == "push" { "202" } else { "200" };
-            (status, json!({ "application/json": { "schema": schema(answers) } }))
+            let mut content = json!({ "application/json": { "schema": schema(answers) } });
+            if operation.query.contains(&FORMAT) {
+                content["text/csv"] = json!({ "schema": { "type": "string" } });
+            }
+            (status, content)
         }
         Answer::Events(schema) => (
             "200",
@@ -182,6 +186,7 @@ fn path_parameters(path: &str) -> impl Iterator<Item = &str> {
 fn query_parameter(param: &Param) -> Value {
     let schema = match param.shape {
         Shape::Language => json!({ "type": "string", "enum": ["en", "ko"], "default": "en" }),
+        Shape::Format => json!({ "type": "string", "enum": ["json", "csv"], "default": "json" }),
         Shape::Flag => json!({ "type": "boolean", "default": false }),
         Shape::Count(most) => json!({ "type": "integer", "minimum": 1, "maximum": most }),
         Shape::Texts => json!({ "type": "array", "items": { "type": "string" } }),

@@ -8,7 +8,7 @@ use headroom_engine::driver::now;
 use crate::problem::Problem;
 
 /// A query parameter of a route, as the OpenAPI document shows it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Param {
     pub(crate) name: &'static str,
     pub(crate) about: &'static str,
@@ -20,6 +20,8 @@ pub(crate) struct Param {
 pub(crate) enum Shape {
     /// `en` or `ko`.
     Language,
+    /// `json` or `csv`.
+    Format,
     /// A moment, or how long ago.
     Moment,
     /// `true` or `false`.
@@ -35,6 +37,9 @@ pub(crate) enum Shape {
 /// The language of explanations.
 pub(crate) const LANG: Param =
     Param { name: "lang", about: "The language of explanations.", shape: Shape::Language };
+/// The form of a table.
+pub(crate) const FORMAT: Param =
+    Param { name: "format", about: "`csv` gives the same as a table.", shape: Shape::Format };
 /// The start of a range.
 pub(crate) const SINCE: Param = Param {
     name: "since",
@@ -100,6 +105,17 @@ impl Params {
             Some("ko") => Ok(Language::Korean),
             Some(other) => {
                 Err(Problem::parameter(LANG.name, format!("`{other}` is not spoken here; `en` and `ko` are")))
+            }
+        }
+    }
+
+    /// Whether a table is asked for in place of JSON.
+    pub(crate) fn csv(&self) -> Result<bool, Problem> {
+        match self.one(FORMAT.name) {
+            None | Some("json") => Ok(false),
+            Some("csv") => Ok(true),
+            Some(other) => {
+                Err(Problem::parameter(FORMAT.name, format!("`{other}` is not given; `json` and `csv` are")))
             }
         }
     }

@@ -18,7 +18,9 @@ use headroom_core::decision::{Decision, DecisionId};
 use headroom_core::fleet::{Fleet, FleetDocument, SignalSource, TargetSettings};
 use headroom_core::memory::Freeze;
 use headroom_core::names::{FleetName, SignalName, WorkloadName};
+use headroom_core::observation::TargetStatus;
 use headroom_core::reading::Sample;
+use headroom_core::say::Language;
 use headroom_core::together::Opened;
 use headroom_core::units::{Level, Replicas, Span, Timestamp, Unit};
 use headroom_engine::driver::now;
@@ -35,8 +37,9 @@ use tower_http::compression::CompressionLayer;
 
 use crate::explained::{Explained, ExplainedDecision, Explanations, explain};
 use crate::openapi::Answer;
-use crate::params::{LANG, Param, Params, SINCE, Shape, UNTIL, plain_text};
+use crate::params::{FORMAT, LANG, Param, Params, SINCE, Shape, UNTIL, plain_text};
 use crate::problem::Problem;
+use crate::tables::{cell, code, csv};
 use crate::{App, events, gate, metrics, page};
 
 /// The largest body: a plan of two thousand workloads at 4 KB.
@@ -79,6 +82,7 @@ const SERIES_QUERY: &[Param] = &[
         about: "So many points at the most; the journal picks a resolution that fits.",
         shape: Shape::Count(MAX_POINTS),
     },
+    FORMAT,
 ];
 const BEFORE: Param =
     Param { name: "before", about: "Go on from here: `next` of the answer before.", shape: Shape::Text };
@@ -89,15 +93,16 @@ const CHANGES: Param = Param {
     about: "Only decisions that asked the target for another count.",
     shape: Shape::Flag,
 };
-const DECISIONS_QUERY: &[Param] = &[SINCE, UNTIL, CHANGES, BEFORE, LIMIT, LANG];
-const NOTICES_QUERY: &[Param] = &[SINCE, UNTIL, BEFORE, LIMIT];
+const DECISIONS_QUERY: &[Param] = &[SINCE, UNTIL, CHANGES, BEFORE, LIMIT, LANG, FORMAT];
+const NOTICES_QUERY: &[Param] = &[SINCE, UNTIL, BEFORE, LIMIT, FORMAT];
+const OVERVIEW_QUERY: &[Param] = &[LANG, FORMAT];
 const BY: &[Param] = &[Param { name: "by", about: "Who asks, for the record.", shape: Shape::Text }];
 
 /// Every route of the API.
 pub(crate) fn operations() -> Vec<Operation> {
     use crate::openapi::{read, schema};
     vec![
-        read("/api/v1/overview", "overview", "The fleet at a glance.", &[LANG])
+        read("/api/v1/overview", "overview", "The fleet at a glance.", OVERVIEW_QUERY)
             .json(schema::<OverviewAnswer>)
             .served_by(get(overview)),
         read(
@@ -341,12 +346,30 @@ struct OverviewAnswer {
     sources: Vec<SourceView>,
 }
 
-async fn overview(
-    State(app): State<Arc<App>>,
-    RawQuery(query): RawQuery,
-) -> Result<Json<OverviewAnswer>, Problem> {
-    let language = Params::read(query.as_deref(), &[LANG])?.language()?;
+async fn overview(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Result<Response, Problem> {
+    let params = Params::read(query.as_deref(), OVERVIEW_QUERY)?;
+    let language = params.language()?;
     let overview = app.handle.overview().await?;
+    if params.csv()? {
+        let header = [
+            "workload",
+            "tier",
+            "wanted",
+            "ready",
+            "starting",
+            "draining",
+            "failed",
+            "per_hour",
+            "outcome",
+            "decided_at",
+            "why",
+        ];
+        return Ok(csv(
+            "overview",
+            header,
+            overview.workloads.iter().map(|view| overview_row(view, language)),
+        ));
+    }
     let explained = |view: WorkloadView| Explained {
         explanation: view.latest.as_ref().map(|decision| explain(decision, language)),
         of: view,
@@ -362,7 +385,26 @@ async fn overview(
         notices: overview.notices,
         alerts: overview.alerts,
         sources: overview.sources,
-    }))
+    })
+    .into_response())
+}
+
+fn overview_row(view: &WorkloadView, language: Language) -> [String; 11] {
+    let count = |of: fn(&TargetStatus) -> Replicas| cell(view.status.as_ref().map(of));
+    let latest = view.latest.as_ref();
+    [
+        view.name.to_string(),
+        cell(view.tier.as_ref()),
+        count(|s| s.wanted),
+        count(|s| s.ready),
+        count(|s| s.starting),
+        count(|s| s.draining),
+        count(|s| s.failed),
+        cell(view.cost.map(|cost| cost.per_hour)),
+        cell(latest.map(|d| code(d.outcome))),
+        cell(latest.map(|d| d.at)),
+        cell(latest.map(|d| explain(d, language).headline)),
+    ]
 }
 
 async fn workload(
@@ -386,36 +428,50 @@ struct Decisions {
     next: Option<String>,
 }
 
+impl Decisions {
+    fn answer(self, params: &Params) -> Result<Response, Problem> {
+        if !params.csv()? {
+            return Ok(Json(self).into_response());
+        }
+        let header = ["at", "workload", "decision", "from", "to", "outcome", "why"];
+        let rows = self.decisions.into_iter().map(|ExplainedDecision { decision, explanation }| {
+            [
+                decision.at.to_string(),
+                decision.id.workload.to_string(),
+                decision.id.to_string(),
+                decision.from.to_string(),
+                decision.to.to_string(),
+                code(decision.outcome),
+                explanation.headline,
+            ]
+        });
+        Ok(csv("decisions", header, rows))
+    }
+}
+
 async fn workload_decisions(
     State(app): State<Arc<App>>,
     Path(name): Path<String>,
     RawQuery(query): RawQuery,
-) -> Result<Json<Decisions>, Problem> {
+) -> Result<Response, Problem> {
     // A workload that was removed still has a past; one that never was has none, and a typo should be told.
     let name = workload_name(&name)?;
-    let answer = decisions(&app, Some(name.clone()), query.as_deref()).await?;
+    let params = Params::read(query.as_deref(), DECISIONS_QUERY)?;
+    let answer = decisions(&app, Some(name.clone()), &params).await?;
     if answer.decisions.is_empty() {
         app.handle.workload(&name).await?;
     }
-    Ok(Json(answer))
+    answer.answer(&params)
 }
 
-async fn all_decisions(
-    State(app): State<Arc<App>>,
-    RawQuery(query): RawQuery,
-) -> Result<Json<Decisions>, Problem> {
-    Ok(Json(decisions(&app, None, query.as_deref()).await?))
+async fn all_decisions(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Result<Response, Problem> {
+    let params = Params::read(query.as_deref(), DECISIONS_QUERY)?;
+    decisions(&app, None, &params).await?.answer(&params)
 }
 
-async fn decisions(
-    app: &App,
-    workload: Option<WorkloadName>,
-    query: Option<&str>,
-) -> Result<Decisions, Problem> {
-    let params = Params::read(query, DECISIONS_QUERY)?;
+async fn decisions(app: &App, workload: Option<WorkloadName>, params: &Params) -> Result<Decisions, Problem> {
     let language = params.language()?;
-    let query =
-        DecisionQuery { query: page_query(&params, workload)?, only_changes: params.flag("changes")? };
+    let query = DecisionQuery { query: page_query(params, workload)?, only_changes: params.flag("changes")? };
     let Page { entries, older } = app.handle.journal().decisions(query).await?;
     let explained = |decision: Decision| ExplainedDecision::new(decision, language);
     Ok(Decisions {
@@ -527,7 +583,7 @@ async fn series(
     State(app): State<Arc<App>>,
     Path(name): Path<String>,
     RawQuery(query): RawQuery,
-) -> Result<Json<SeriesAnswer>, Problem> {
+) -> Result<Response, Problem> {
     let params = Params::read(query.as_deref(), SERIES_QUERY)?;
     let fleet = app.handle.fleet().await?;
     let workload_name = workload_name(&name)?;
@@ -554,7 +610,31 @@ async fn series(
         let unit = workload.signals.get(name.as_str()).map(|signal| signal.unit());
         columns.push(Columns::new(name, unit, &journal.series(query).await?));
     }
-    Ok(Json(SeriesAnswer { workload: workload_name, since, until, series: columns }))
+    let answer = SeriesAnswer { workload: workload_name, since, until, series: columns };
+    Ok(if params.csv()? { answer.csv() } else { Json(answer).into_response() })
+}
+
+impl SeriesAnswer {
+    /// One line for each point of each series.
+    fn csv(&self) -> Response {
+        let header = ["at", "series", "unit", "resolution_ms", "min", "mean", "max", "last"];
+        let rows = self.series.iter().flat_map(|one| {
+            one.at.iter().enumerate().map(move |(i, at)| {
+                let value = |column: &[f64]| cell(column.get(i));
+                [
+                    Timestamp::from_millis(*at).to_string(),
+                    one.name.clone(),
+                    cell(one.unit.map(code)),
+                    one.resolution_ms.to_string(),
+                    value(&one.min),
+                    value(&one.mean),
+                    value(&one.max),
+                    value(&one.last),
+                ]
+            })
+        });
+        csv(&format!("{}-series", self.workload), header, rows)
+    }
 }
 
 /// Notices, newest first.
@@ -567,10 +647,16 @@ struct Notices {
     next: Option<String>,
 }
 
-async fn notices(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Result<Json<Notices>, Problem> {
+async fn notices(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Result<Response, Problem> {
     let params = Params::read(query.as_deref(), NOTICES_QUERY)?;
     let Page { entries, older } = app.handle.journal().notices(page_query(&params, None)?).await?;
-    Ok(Json(Notices { notices: entries, next: older.map(|cursor| cursor.to_string()) }))
+    if params.csv()? {
+        let header = ["at", "workload", "code", "message"];
+        let row = |n: Notice| [n.at.to_string(), n.workload.to_string(), n.code, n.message];
+        return Ok(csv("notices", header, entries.into_iter().map(row)));
+    }
+    let answer = Notices { notices: entries, next: older.map(|cursor| cursor.to_string()) };
+    Ok(Json(answer).into_response())
 }
 
 async fn policy(

@@ -247,7 +247,7 @@ async fn a_plan_is_applied_exactly_or_refused() {
     let shop = shop().await;
     let (at, token) = (shop.address, shop.token.reveal().to_owned());
     let answer = Ask::get(at, "/api/v1/plan?lang=ko").send().await.json();
-    assert_eq!(answer["plan"]["workloads"].as_array().unwrap().len(), 5);
+    assert_eq!(answer["plan"]["workloads"].as_array().unwrap().len(), 7);
     assert!(answer["explanations"]["web"]["headline"].is_string());
     let mut plan = answer["plan"].clone();
     for entry in plan["workloads"].as_array_mut().unwrap() {
@@ -382,6 +382,132 @@ async fn events_tell_the_overview_and_end_with_the_server() {
     let text = String::from_utf8_lossy(&heard.body).into_owned();
     assert!(text.matches("event: overview").count() >= 2, "{text}");
     assert!(text.contains("event: changed\ndata: \"emails\""), "{text}");
+}
+
+/// What a listener heard between the opening and the closing of the shop.
+async fn heard_while<T: Future<Output = ()>>(
+    shop: Shop,
+    what: impl FnOnce(std::net::SocketAddr, String) -> T,
+) -> String {
+    let at = shop.address;
+    let listening = tokio::spawn(Ask::get(at, "/api/v1/events").send());
+    what(at, shop.token.reveal().to_owned()).await;
+    // An overview of every second tells the rest.
+    tokio::time::sleep(std::time::Duration::from_millis(2500)).await;
+    shop.close().await;
+    String::from_utf8_lossy(&listening.await.expect("a stream").body).into_owned()
+}
+
+/// Asks again until the answer is as it should be.
+async fn until(at: std::net::SocketAddr, path: &str, holds: impl Fn(&Value) -> bool) -> Value {
+    let asked = async {
+        loop {
+            let answer = Ask::get(at, path).send().await.json();
+            if holds(&answer) {
+                return answer;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(30), asked).await.unwrap_or_else(|_| panic!("{path}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_waits_for_a_person_is_approved_once_and_made() {
+    let heard = heard_while(shop().await, async |at, token| {
+        let path = "/api/v1/workloads/payments";
+        let view = until(at, path, |view| !view["pending"].is_null()).await;
+        assert_eq!(
+            (view["pending"]["from"].as_u64(), view["latest"]["outcome"].as_str()),
+            (Some(3), Some("held"))
+        );
+        let id = view["pending"]["decision"].as_str().unwrap().to_owned();
+        let say = |word: &str, id: &str, why: &str| {
+            Ask::post(at, &format!("/api/v1/decisions/{id}/{word}?by=test"), &json!({ "why": why }))
+        };
+        for (ask, code) in [
+            (say("approve", &id, "sale"), "token-missing"),
+            (say("approve", &id, "").token(&token), "bad-text"),
+            (say("approve", "payments-999999", "sale").token(&token), "nothing-waits"),
+            (say("approve", "nobody-1", "sale").token(&token), "no-such-workload"),
+            (say("reject", "payments", "sale").token(&token), "no-such-decision"),
+        ] {
+            assert_eq!(ask.send().await.code(), code);
+        }
+        let done = say("approve", &id, "sale").token(&token).send().await;
+        assert_eq!(done.status, StatusCode::NO_CONTENT, "{done:?}");
+        let view = until(at, path, |view| view["status"]["ready"].as_u64() > Some(3)).await;
+        assert!(view["pending"].is_null(), "{view}");
+        assert_eq!(say("approve", &id, "again").token(&token).send().await.status, StatusCode::CONFLICT);
+    })
+    .await;
+    assert!(heard.contains("\"pending\":{\"decision\":\"payments-"), "the overview tells what waits");
+    assert!(heard.contains("event: changed\ndata: \"payments\""), "{heard}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rejected_change_is_not_made() {
+    let shop = shop().await;
+    let (at, token) = (shop.address, shop.token.reveal().to_owned());
+    let path = "/api/v1/workloads/payments";
+    let view = until(at, path, |view| !view["pending"].is_null()).await;
+    let id = view["pending"]["decision"].as_str().unwrap();
+    let no = json!({ "why": "the sale is off" });
+    let done =
+        Ask::post(at, &format!("/api/v1/decisions/{id}/reject?by=mina"), &no).token(&token).send().await;
+    assert_eq!(done.status, StatusCode::NO_CONTENT, "{done:?}");
+    let view = until(at, path, |view| {
+        view["explanation"]["headline"].as_str().is_some_and(|h| h.contains("the sale is off"))
+    })
+    .await;
+    assert!(view["pending"].is_null() && view["status"]["wanted"] == 3, "{view}");
+    shop.close().await;
+}
+
+/// The emails' queue runs dry after a quarter of an hour, and their fourteen replicas would go at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_breaker_is_told_and_closed() {
+    let policy = support::fleet_with(&json!({ "breaker": { "most": "4%", "atLeast": 1, "within": "15m" } }));
+    let shop = Shop::open_with(policy, "127.0.0.1:0", Span::minutes(18), Span::seconds(1)).await;
+    let heard = heard_while(shop, async |at, token| {
+        let open = until(at, "/api/v1/overview", |view| !view["breaker"].is_null()).await["breaker"].clone();
+        assert!(open["changed"].as_u64() > open["most"].as_u64(), "{open}");
+        let close = |why: &str| Ask::post(at, "/api/v1/breaker/close?by=test", &json!({ "why": why }));
+        assert_eq!(close("known").send().await.code(), "token-missing");
+        assert_eq!(close("").token(&token).send().await.code(), "bad-text");
+        // The stream's overview must have had its second.
+        tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+        let done = close("known").token(&token).send().await;
+        assert_eq!(done.status, StatusCode::NO_CONTENT, "{done:?}");
+        until(at, "/api/v1/overview", |view| view["breaker"].is_null()).await;
+        assert_eq!(close("again").token(&token).send().await.status, StatusCode::CONFLICT);
+    })
+    .await;
+    assert!(heard.contains("\"breaker\":{\"at\":") && heard.contains("\"breaker\":null"), "{heard}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_table_is_given_as_csv_too() {
+    let shop = shop().await;
+    for (path, header, row) in [
+        ("/api/v1/overview?format=csv", "workload,tier,wanted,ready", "\nweb,web,"),
+        (
+            "/api/v1/workloads/web/series?format=csv&name=rps&name=replicas.ready&since=2m",
+            "at,series,unit,",
+            ",rps,perSecond,1000,",
+        ),
+        ("/api/v1/workloads/web/decisions?format=csv&changes=true", "at,workload,decision,", ",act,"),
+        ("/api/v1/decisions?format=csv&lang=ko", "at,workload,decision,", "레플리카"),
+        ("/api/v1/notices?format=csv", "at,workload,code,message", "\n"),
+    ] {
+        let answer = Ask::get(shop.address, path).send().await;
+        let text = String::from_utf8_lossy(&answer.body).into_owned();
+        assert_eq!(answer.headers["content-type"], "text/csv; charset=utf-8", "{path}: {text}");
+        assert!(text.starts_with(header) && text.contains(row), "{path}: {text}");
+    }
+    let refused = Ask::get(shop.address, "/api/v1/notices?format=xml").send().await;
+    assert_eq!(refused.code(), "bad-parameter");
+    shop.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

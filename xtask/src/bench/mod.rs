@@ -4,6 +4,7 @@ mod balancer;
 mod forecast;
 mod frontier;
 mod idle;
+mod page;
 mod reaction;
 mod rig;
 mod simulate;
@@ -29,6 +30,8 @@ pub(crate) enum What {
     Balancer,
     /// What the controller costs while nothing happens
     Idle,
+    /// The page with 1 000 workloads and 30 days of history, in a browser
+    Page,
     /// 200 000 requests while everything comes and goes
     Soak,
     /// 1 000 workloads, four signals each, from one Prometheus every second
@@ -57,6 +60,7 @@ pub(crate) fn run(what: What, output: Output, plan: Option<&Path>, frontier: &Fr
         What::Tick => tick::run(output),
         What::Balancer => balancer::run(output == Output::Json),
         What::Idle => idle::run(output),
+        What::Page => page::run(output),
         What::Soak => soak::run(output),
         What::Sources => sources::run(output),
         What::Frontier => frontier::run(frontier, output),

@@ -15,7 +15,7 @@ use headroom_core::controller::{Controller, Effect, Input, Measured, Override, S
 use headroom_core::fleet::{Fleet, FleetDocument};
 use headroom_core::memory::Freeze;
 use headroom_core::names::{ReplicaId, WorkloadName};
-use headroom_core::observation::{Phase, ReplicaStatus, TargetStatus, Trouble};
+use headroom_core::observation::{Phase, PoolStatus, ReplicaStatus, TargetStatus, Trouble};
 use headroom_core::reading::{Absence, Sample};
 use headroom_core::units::{Level, Replicas, Span, Timestamp};
 use headroom_engine::driver::{Start, Targets, feed, now, start};
@@ -29,9 +29,14 @@ use tokio::task::JoinHandle;
 
 /// The policy of the shop.
 pub(crate) fn fleet() -> Fleet {
+    fleet_with(&json!({}))
+}
+
+/// The policy of the shop, with what holds for the whole fleet besides: `spec.breaker` and the like.
+pub(crate) fn fleet_with(shared: &serde_json::Value) -> Fleet {
     let process =
         |env: serde_json::Value| json!({ "process": { "command": ["shop", "--port", "$PORT"], "env": env } });
-    let document = json!({
+    let mut document = json!({
         "apiVersion": "headroom.dev/v1alpha1",
         "kind": "Fleet",
         "metadata": { "name": "shop" },
@@ -43,7 +48,7 @@ pub(crate) fn fleet() -> Fleet {
                 "price": "0.096 USD/h",
                 "replicas": { "min": 2, "max": 20 },
                 "signals": {
-                    "rps": { "balancer": "requestsPerSecond" },
+                    "rps": { "balancer": "requestsPerSecond", "forecast": {} },
                     "p95": { "balancer": { "latency": "p95" } },
                     "cpu": { "process": "cpu" }
                 },
@@ -62,6 +67,7 @@ pub(crate) fn fleet() -> Fleet {
                 "balancer": { "listen": "127.0.0.1:8081" },
                 "price": "0.192 USD/h",
                 "replicas": { "min": 2, "max": 12 },
+                "warmPool": { "keep": 2 },
                 "signals": {
                     "rps": { "balancer": "requestsPerSecond" },
                     "p95": { "balancer": { "latency": "p95" } },
@@ -79,7 +85,28 @@ pub(crate) fn fleet() -> Fleet {
                     "rps": { "balancer": "requestsPerSecond" },
                     "p95": { "balancer": { "latency": "p95" } }
                 },
-                "strategies": [{ "targetTracking": { "signal": "rps", "perReplica": 80 } }]
+                "strategies": [{ "objective": { "latency": { "signal": "p95", "below": "200ms" } } }]
+            },
+            // Wants more than a person has allowed.
+            "payments": {
+                "tier": "api",
+                "target": process(json!({})),
+                "balancer": { "listen": "127.0.0.1:8083" },
+                "price": "0.192 USD/h",
+                "replicas": { "min": 3, "max": 20 },
+                "signals": { "rps": { "balancer": "requestsPerSecond" }, "p95": { "balancer": { "latency": "p95" } } },
+                "strategies": [{ "targetTracking": { "signal": "rps", "perReplica": 60 } }],
+                "guards": { "approval": { "growAbove": 4 } }
+            },
+            // Wants more than its range allows.
+            "ads": {
+                "tier": "web",
+                "target": process(json!({})),
+                "balancer": { "listen": "127.0.0.1:8084" },
+                "price": "0.0416 USD/h",
+                "replicas": { "min": 1, "max": 4 },
+                "signals": { "rps": { "balancer": "requestsPerSecond" }, "p95": { "balancer": { "latency": "p95" } } },
+                "strategies": [{ "targetTracking": { "signal": "rps", "perReplica": 100 } }]
             },
             "emails": {
                 "tier": "batch",
@@ -98,6 +125,9 @@ pub(crate) fn fleet() -> Fleet {
             }
         } }
     });
+    for (name, value) in shared.as_object().into_iter().flatten() {
+        document["spec"][name] = value.clone();
+    }
     let document: FleetDocument = serde_json::from_value(document).expect("the policy reads");
     Fleet::new(document).expect("the policy is sound")
 }
@@ -129,10 +159,16 @@ fn demand(workload: &str, minutes: f64) -> Option<f64> {
         "checkout" => 140.0 + 35.0 * wave(48.0, 0.35) + surge(20.0, 9.0, 260.0),
         "search" => 250.0 + 40.0 * wave(33.0, 0.8),
         "emails" => surge(9.0, 6.0, 420.0) + surge(40.0, 8.0, 260.0),
+        "payments" => 540.0 + 30.0 * wave(26.0, 0.2),
+        "ads" => 430.0 + 20.0 * wave(17.0, 0.4),
         // Nobody sends its queue's length any more: it can't be read.
         "thumbnails" if minutes > 57.0 => return None,
         "thumbnails" => 45.0 + 20.0 * wave(20.0, 0.0),
-        _ => 0.0,
+        // A day's wave, each workload's at another hour.
+        _ => {
+            let phase = workload.bytes().map(f64::from).sum::<f64>() / 24.0;
+            500.0 + 400.0 * wave(1440.0, phase)
+        }
     };
     Some((load * noise).max(0.0))
 }
@@ -213,6 +249,10 @@ impl World {
             });
         }
         status.replicas = replicas.into();
+        if workload.as_str() == "checkout" {
+            let (wanted, warm) = (Replicas(2), Replicas(2));
+            status.pool = Some(PoolStatus { wanted, warm, warming: Replicas::ZERO, replicas: Vec::new() });
+        }
         if workload.as_str() == "thumbnails" {
             status.troubles.push(Trouble {
                 code: "slow-start".to_owned(),
@@ -232,7 +272,8 @@ impl World {
             let ready = self.status(&workload, at).ready.as_f64();
             let load = demand(workload.as_str(), minutes);
             let capacity = match workload.as_str() {
-                "web" => 118.0,
+                "web" | "ads" => 118.0,
+                "payments" => 190.0,
                 "checkout" => 75.0,
                 _ => 100.0,
             };
@@ -260,11 +301,11 @@ impl World {
                     put("p95", Some((wait * 1.6).min(2.5)));
                     put("errors", Some((used - 0.98).clamp(0.0, 0.2) * 0.4));
                 }
-                "search" => {
+                "emails" | "thumbnails" => put("queue", load.map(f64::round)),
+                _ => {
                     put("rps", load);
                     put("p95", Some(wait * 0.8));
                 }
-                _ => put("queue", load.map(f64::round)),
             }
         }
         samples
@@ -327,7 +368,7 @@ fn lock(world: &Shared) -> std::sync::MutexGuard<'_, World> {
 }
 
 /// Lets the real controller live through `length` up to now, and writes it down.
-async fn live_through(journal: &Journal, fleet: &Fleet, world: &mut World, length: Span) {
+async fn live_through(journal: &Journal, fleet: &Fleet, world: &mut World, length: Span, step: Span) {
     let mut controller = Controller::new(Arc::new(fleet.clone()));
     let end = now();
     let mut at = end.minus(length);
@@ -341,7 +382,8 @@ async fn live_through(journal: &Journal, fleet: &Fleet, world: &mut World, lengt
         for name in fleet.workloads().keys() {
             inputs.push(Input::Looked { at, workload: name.clone(), status: Ok(world.status(name, at)) });
         }
-        if second == 3300.min(length.as_millis() / 1000 - 1) {
+        let freezes = fleet.workload(&name("search")).is_some();
+        if freezes && second == 3300.min(length.as_millis() / 1000 - 1) {
             let word = Override::Freeze(Freeze {
                 until: Some(end.plus(Span::minutes(47))),
                 by: "mina".to_owned(),
@@ -377,7 +419,7 @@ async fn live_through(journal: &Journal, fleet: &Fleet, world: &mut World, lengt
             journal.append(Batch { at, ..full }).await.expect("the past is written");
         }
         second += 1;
-        at = at.plus(Span::seconds(1));
+        at = at.plus(step);
     }
     batch.snapshot = Some(controller.snapshot());
     journal.append(Batch { at, ..batch }).await.expect("the past is written");
@@ -396,12 +438,16 @@ pub(crate) struct Shop {
 impl Shop {
     /// Opens the shop at `bind` after `past` of history.
     pub(crate) async fn open(bind: &str, past: Span) -> Self {
+        Self::open_with(fleet(), bind, past, Span::seconds(1)).await
+    }
+
+    /// Opens the shop under another policy, with a past that was measured every `step`.
+    pub(crate) async fn open_with(fleet: Fleet, bind: &str, past: Span, step: Span) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
-        let fleet = fleet();
         let data = DataDir::open(dir.path().join("data")).expect("a data directory");
         let (journal, _) = Journal::open(&data, Retention::default()).expect("a journal");
         let mut world = World::new(now().minus(past), &fleet);
-        live_through(&journal, &fleet, &mut world, past).await;
+        live_through(&journal, &fleet, &mut world, past, step).await;
         let world: Shared = Arc::new(Mutex::new(world));
         let targets: Targets = fleet
             .workloads()

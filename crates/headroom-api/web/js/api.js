@@ -30,14 +30,19 @@ async function answer(response) {
   return body;
 }
 
-/** Reads; explanations come in the language in use. */
-export async function read(path, params = {}, signal = undefined) {
+/** Where an answer is found. */
+export function address(path, params = {}) {
   const query = new URLSearchParams();
   for (const [name, value] of Object.entries(params)) {
     for (const one of Array.isArray(value) ? value : [value]) if (one !== null && one !== undefined) query.append(name, one);
   }
   const text = query.toString();
-  return answer(await fetch(`/api/v1/${path}${text ? `?${text}` : ""}`, { signal, headers: { accept: "application/json" } }));
+  return `/api/v1/${path}${text ? `?${text}` : ""}`;
+}
+
+/** Reads; explanations come in the language in use. */
+export async function read(path, params = {}, signal = undefined) {
+  return answer(await fetch(address(path, params), { signal, headers: { accept: "application/json" } }));
 }
 
 /** Reads something that is explained in words. */

@@ -48,8 +48,9 @@ class App {
     if (name === "overview") this.#figures(data);
     if (name === "fleet" || name === "missed") this.refresh(true);
     else if (name !== "overview") {
-      clearTimeout(this.soon);
-      this.soon = setTimeout(() => this.refresh(), GATHER);
+      if (this.soon) return;
+      // What takes long is asked for less often.
+      this.soon = setTimeout(() => { this.soon = null; this.refresh(); }, Math.max(GATHER, 4 * (this.took ?? 0)));
     }
     this.view?.heard?.(name, data);
   }
@@ -58,8 +59,10 @@ class App {
   #figures(summary) {
     this.at = Date.parse(summary.at);
     if (!this.overview) return;
+    this.overview.breaker = summary.breaker;
+    const views = new Map(this.overview.workloads.map((view) => [view.name, view]));
     for (const one of summary.workloads) {
-      const view = this.overview.workloads.find((other) => other.name === one.name);
+      const view = views.get(one.name);
       if (!view) continue;
       if (one.replicas) view.status = { ...view.status, ...one.replicas };
       for (const seen of view.signals) {
@@ -71,12 +74,14 @@ class App {
         view.latest = { ...view.latest, ...one.decision, headline: undefined };
       }
       if (!one.frozen) view.freeze = null;
+      view.pending = one.pending;
     }
     this.view?.update?.();
   }
 
   /** Reads the state again; with `whole` the policy too. */
   async refresh(whole = false) {
+    const begun = performance.now();
     try {
       const [overview, policy] = await Promise.all([readExplained("overview"), whole || !this.policy ? read("policy") : this.policy]);
       this.overview = overview;
@@ -85,6 +90,7 @@ class App {
       this.#showTop();
       if (!this.view || this.rebuild) this.#route();
       else this.view.update?.();
+      this.took = performance.now() - begun;
     } catch (error) {
       if (!this.overview) this.#showUnreachable(error);
     }
@@ -142,6 +148,7 @@ class App {
     if (workload && !this.overview.workloads.some((one) => one.name === workload)) return void this.notFound(t("notFoundWorkload", { name: workload }));
     this.view = workload ? new WorkloadPage(this, workload, kind === "d" ? name : null) : new Overview(this);
     put(this.main, this.view.element);
+    performance.mark("headroom.shown");
     this.main.setAttribute("aria-busy", "false");
     window.scrollTo(0, 0);
   }

@@ -64,11 +64,11 @@ function ticks(top, parts) {
 /**
  * One chart. `series`: `{ key, label, kind, tone }` with kind `line`, `step`, `stack` (drawn on top of each other) or
  * `room`; `between: [low, high]` fills the room between two series, and the room where the first
- * exceeds the second in another tone. A series of kind `room` is only read out, in a `format` of its own.
+ * exceeds the second in another tone; `bands: [[low, high]]` fills what is foreseen. A series of kind `room` is only read out, in a `format` of its own.
  */
 export class Chart {
-  constructor({ title, unit, series, between = null, height = 168, crosshair, integers = false, format = null }) {
-    Object.assign(this, { title, unit, series, between, height, crosshair, integers });
+  constructor({ title, unit, series, between = null, bands = [], height = 168, crosshair, integers = false, format = null }) {
+    Object.assign(this, { title, unit, series, between, bands, height, crosshair, integers });
     this.format = format ?? ((value) => amount(value, unit));
     this.readouts = new Map();
     this.moment = h("span", { class: "chart-moment" });
@@ -94,7 +94,7 @@ export class Chart {
     this.observer.disconnect();
   }
 
-  /** `data`: `{ from, to, step, values: { key: [..] }, marks: [ms], chosen: ms|null }`. */
+  /** `data`: `{ from, to, now, step, values: { key: [..] }, marks: [ms], chosen: ms|null }`; what lies after `now` is foreseen. */
   set(data) {
     this.data = data;
     this.draw();
@@ -123,7 +123,7 @@ export class Chart {
     event.stopPropagation();
     const { from, to, step } = this.data;
     const stride = Math.max(step, (to - from) / 120) * (event.shiftKey ? 10 : 1);
-    const at = this.crosshair.at ?? to - step;
+    const at = this.crosshair.at ?? this.data.now - step;
     const next = { ArrowLeft: at - stride, ArrowRight: at + stride, Home: from, End: to - step }[event.key];
     this.crosshair.set(event.key === "Escape" ? null : Math.min(to - 1, Math.max(from, next)));
   }
@@ -142,7 +142,8 @@ export class Chart {
     for (const one of this.series) {
       const column = values[one.key] ?? [];
       let value = index === null ? null : column[index];
-      if (index === null) for (let i = column.length - 1; i >= Math.max(0, column.length - 12) && value === null; i -= 1) value = column[i] ?? null;
+      const last = this.#index(this.data.now);
+      if (index === null) for (let i = last; i >= Math.max(0, last - 12) && (value ?? null) === null; i -= 1) value = column[i] ?? null;
       text(this.readouts.get(one.key), value === null || value === undefined ? "–" : (one.format ?? this.format)(value));
     }
     text(this.moment, at === null ? "" : clock(at));
@@ -154,7 +155,7 @@ export class Chart {
 
   draw() {
     if (!this.data) return;
-    const { from, to, step, values, marks = [], chosen = null } = this.data;
+    const { from, to, now, step, values, marks = [], chosen = null } = this.data;
     const width = this.#width();
     const height = this.height;
     const bottom = height - BOTTOM;
@@ -172,7 +173,7 @@ export class Chart {
       }
     }
     let most = 0;
-    for (const one of this.series) if (one.kind !== "room") for (const v of values[one.key] ?? []) if (v > most) most = v;
+    for (const one of this.series) if (one.kind !== "room" || this.bands.some(([, high]) => high === one.key)) for (const v of values[one.key] ?? []) if (v > most) most = v;
     for (const layer of stack) for (const v of layer.above) if (v > most) most = v;
     const marked = scale(most, this.unit, this.integers);
     const top = marked.at(-1);
@@ -194,6 +195,8 @@ export class Chart {
     for (const at of marks) {
       if (at >= from && at < to) nodes.push(s("line", { class: "mark", x1: this.#x(at), x2: this.#x(at), y1: TOP, y2: bottom }));
     }
+    if (now < to) nodes.push(s("line", { class: "present", x1: this.#x(now), x2: this.#x(now), y1: TOP, y2: bottom }));
+    for (const [low, high] of this.bands) nodes.push(s("path", { class: "foreseen", d: band(values[low], values[high], x, y, values[high]) }));
     if (this.between) nodes.push(...this.#between(values, x, y));
     for (const { one, below, above } of stack) nodes.push(s("path", { class: `stack tone-${one.tone}`, d: band(below, above, (i) => this.#x(from + i * step), y, values[one.key]) }));
     for (const one of this.series) {

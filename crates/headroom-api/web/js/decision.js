@@ -13,7 +13,8 @@ function readingOf({ unit, reading }) {
 
 export function signalChip(seen) {
   const { state, said } = readingOf(seen);
-  return h("span", { class: `chip signal ${state}` }, h("span", { class: "chip-name" }, seen.name), h("b", {}, said));
+  const at = (seen.reading.fresh ?? seen.reading.stale?.last)?.at;
+  return h("span", { class: `chip signal ${state}`, title: at && t("measuredAt", { time: clock(Date.parse(at)) }) }, h("span", { class: "chip-name" }, seen.name), h("b", {}, said));
 }
 
 /** `8 → 14`, with its direction as a tone. */
@@ -31,7 +32,7 @@ export function verdict(decision) {
 }
 
 function link(state, symbol, title, ...body) {
-  return h("li", { class: `link ${state}` }, h("span", { class: "node" }, icon(symbol)), h("div", { class: "link-body" }, h("h5", {}, title), ...body));
+  return h("li", { class: `link ${state}` }, h("span", { class: "node" }, icon(symbol)), h("div", { class: "link-body" }, h("h3", {}, title), ...body));
 }
 
 function outcome(decision, action) {

@@ -86,6 +86,41 @@ export function freezeDialog(app, name) {
   why.focus();
 }
 
+/** Asks why, and says it to `path`. */
+function whyDialog(app, { title, words, submit, path, done }) {
+  const why = h("input", { type: "text", id: "why", required: true, maxlength: "200", autocomplete: "off" });
+  const form = h("form", {
+    onsubmit: (event) => {
+      event.preventDefault();
+      const body = { why: why.value.trim() };
+      if (!body.why) return why.focus();
+      box.close();
+      return say(app, `${path}?by=page`, body, done);
+    },
+  },
+  h("p", { class: "muted" }, words),
+  h("label", { for: "why" }, t("freezeWhy")), why,
+  h("div", { class: "buttons" }, h("button", { type: "button", class: "button", onclick: () => box.close() }, t("cancel")), h("button", { type: "submit", class: "button primary", id: "why-do" }, submit)));
+  const box = dialog(title, form);
+  why.focus();
+}
+
+/** Approves or rejects the change of `name` that waits. */
+export function answerDialog(app, name, pending, isApproved) {
+  const parts = { name, from: pending.from, to: pending.to };
+  whyDialog(app, {
+    title: t(isApproved ? "approveTitle" : "rejectTitle", parts),
+    words: t(isApproved ? "approveText" : "rejectText", parts),
+    submit: t(isApproved ? "approve" : "reject"),
+    path: `decisions/${pending.decision}/${isApproved ? "approve" : "reject"}`,
+    done: t(isApproved ? "approvedDone" : "rejectedDone", parts),
+  });
+}
+
+export function closeBreakerDialog(app) {
+  whyDialog(app, { title: t("breakerTitle"), words: t("breakerText"), submit: t("breakerClose"), path: "breaker/close", done: t("breakerDone") });
+}
+
 export function helpDialog() {
   const keys = [["j / ↓", "key_jk", "k / ↑"], ["Enter", "key_enter"], ["Esc", "key_esc"], ["/", "key_slash"], ["o", "key_o"], ["a", "key_a"], ["1 … 7", "key_range"], ["t", "key_theme"], ["l", "key_lang"], ["?", "key_help"]];
   const box = dialog(t("help"), h("dl", { class: "shortcuts" }, keys.map(([key, what, other]) => h("div", {}, h("dt", {}, h("kbd", {}, key), other && h("kbd", {}, other)), h("dd", {}, t(what))))),

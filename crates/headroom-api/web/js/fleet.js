@@ -1,4 +1,5 @@
 // What the page derives from a workload's policy and state; each rule in one place.
+import { parseQuantity, price } from "./format.js";
 
 /** The signal a workload is mainly sized by, and how much of it one replica carries where the policy says so. */
 export function mainSignal(workload) {
@@ -12,8 +13,21 @@ export function mainSignal(workload) {
     if (kind === "anyAll" && settings.upIfAny?.[0]) return { signal: settings.upIfAny[0].signal, perReplica: null };
     if (settings.signal) return { signal: settings.signal, perReplica: null };
   }
-  const first = Object.keys(workload?.signals ?? {})[0];
-  return first ? { signal: first, perReplica: null } : null;
+  return load(workload);
+}
+
+/** How much of its main signal one replica carries, by the policy or as it was learned; null where nobody knows. */
+export function carries(main, capacity) {
+  if (!main) return null;
+  return main.perReplica === null ? (capacity?.usable ?? null) : parseQuantity(main.perReplica);
+}
+
+/** The load of a workload whose strategies name none: a rate before other totals, those before the rest. */
+function load(workload) {
+  const signals = Object.entries(workload?.signals ?? {}).map(([name, signal]) => ({ name, ...signalShape(signal) }));
+  const totals = signals.filter((one) => one.scope === "total");
+  const found = totals.find((one) => one.unit === "perSecond") ?? totals[0] ?? signals[0];
+  return found ? { signal: found.name, perReplica: null } : null;
 }
 
 /** What a signal counts and what it is of: the same rules as the controller's. */
@@ -29,12 +43,40 @@ export function signalShape(signal) {
   return { unit: signal?.push?.unit ?? "count", scope: signal?.push?.scope ?? "total" };
 }
 
+/** The signals that can't be read, or not any more. */
+export function faults(view) {
+  return (view.signals ?? []).filter(({ reading }) => reading.stale || (reading.missing !== undefined && reading.missing !== "idle" && reading.missing !== "noReplica"));
+}
+
+/** What keeps a workload from what it should be: the kinds that `BLOCKS` lists, in its order. */
+export function blocks(view) {
+  const found = [];
+  if (view.pending) found.push("approval");
+  if (view.status?.troubles?.length || view.status?.failed > 0) found.push("trouble");
+  if (faults(view).length) found.push("source");
+  if (view.freeze) found.push("frozen");
+  if (view.explanation?.chain?.some((link) => link.code === "at-maximum") && view.latest?.outcome !== "act") found.push("maximum");
+  return found;
+}
+
+export const BLOCKS = ["approval", "trouble", "source", "frozen", "maximum"];
+
+/** What a workload costs an hour, the warm pool included; null where there is no price or nothing was seen yet. */
+export function cost(view) {
+  const each = price(view.price);
+  const seen = view.status;
+  if (each === null || !seen) return null;
+  return each * (seen.ready + seen.starting + seen.draining + (seen.pool ? seen.pool.warm + seen.pool.warming : 0));
+}
+
+/** The states, the most urgent first. */
+export const STATES = ["trouble", "unknown", "held", "frozen", "growing", "shrinking", "steady", "zero"];
+
 /** The state of a workload in one word. */
 export function status(view) {
   const seen = view.status;
   if (!seen) return "unknown";
-  const fault = (view.signals ?? []).some(({ reading }) => reading.stale || (reading.missing !== undefined && reading.missing !== "idle" && reading.missing !== "noReplica"));
-  if (seen.failed > 0 || view.latest?.outcome === "rejected" || fault || seen.troubles?.length) return "trouble";
+  if (seen.failed > 0 || view.latest?.outcome === "rejected" || faults(view).length || seen.troubles?.length) return "trouble";
   if (view.freeze) return "frozen";
   if (seen.starting > 0 || seen.wanted > seen.ready) return "growing";
   if (seen.draining > 0) return "shrinking";

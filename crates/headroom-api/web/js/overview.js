@@ -1,11 +1,12 @@
 // All workloads at a glance: what runs, why, until when, and what needs a person.
-import { readExplained, read } from "./api.js";
+import { address, readExplained, read } from "./api.js";
 import { grid, sparkline } from "./chart.js";
 import { until, verdict } from "./decision.js";
+import { answerDialog, closeBreakerDialog, thaw } from "./dialogs.js";
 import { h, icon, put, text } from "./dom.js";
-import { mainSignal, signalShape, status, SYMBOLS } from "./fleet.js";
-import { amount, dollars, headline, price, sentence, time } from "./format.js";
-import { t } from "./i18n.js";
+import { blocks, BLOCKS, carries, cost, faults, mainSignal, signalShape, STATES, status, SYMBOLS } from "./fleet.js";
+import { amount, clock, dollars, headline, sentence, time } from "./format.js";
+import { language, t } from "./i18n.js";
 
 /** What the small charts show, and how often they are read again. */
 const SPARK = 15 * 60_000;
@@ -13,26 +14,48 @@ const SPARK_STEP = 10_000;
 const SPARK_AGAIN = 15_000;
 /** Small charts at the most: one question each. */
 const SPARKS = 40;
+/** Rows that are made at once; the next come into being when the reader gets near to them. */
+const ROWS = 60;
+/** Things held up that are listed one by one at the most. */
+const BLOCKED = 12;
+const KEPT_SORT = "headroom.sort";
+/** Orders of the list. */
+const SORTS = {
+  tier: (a, b) => tierOf(a).localeCompare(tierOf(b)) || byName(a, b),
+  name: byName,
+  state: (a, b) => STATES.indexOf(status(a)) - STATES.indexOf(status(b)) || byName(a, b),
+  replicas: (a, b) => (b.status?.ready ?? -1) - (a.status?.ready ?? -1) || byName(a, b),
+  cost: (a, b) => (cost(b) ?? -1) - (cost(a) ?? -1) || byName(a, b),
+};
 
 export class Overview {
   constructor(app) {
     this.app = app;
     this.rows = new Map();
-    this.filterText = "";
+    this.limit = ROWS;
+    this.order = SORTS[localStorage.getItem(KEPT_SORT)] ? localStorage.getItem(KEPT_SORT) : "tier";
     this.stopped = new AbortController();
     this.tiles = h("section", { class: "tiles", "aria-label": t("overview") });
-    this.input = h("input", { type: "search", id: "filter", placeholder: t("filter"), "aria-label": t("filter"), autocomplete: "off", spellcheck: "false", oninput: () => this.#filter() });
+    this.input = h("input", { type: "search", id: "filter", placeholder: t("filter"), "aria-label": t("filter"), autocomplete: "off", spellcheck: "false", oninput: () => this.#again() });
+    this.state = choice("state", [["", t("stateAll")], ["blocked", t("stateBlocked")], ...STATES.map((one) => [one, t(`status_${one}`)])], "", () => this.#again());
+    this.sort = choice("sort", Object.keys(SORTS).map((one) => [one, t(`sort_${one}`)]), this.order, () => this.#sorted());
+    this.further = h("button", { class: "quiet wide", hidden: true, onclick: () => this.#further() });
+    this.watcher = new IntersectionObserver((seen) => seen.some((one) => one.isIntersecting) && this.#further(), { rootMargin: "400px" });
+    this.watcher.observe(this.further);
+    this.blocked = h("section", { class: "panel blocked", "aria-label": t("blocked"), hidden: true });
     this.list = h("ul", { class: "rows", id: "workloads" });
     this.none = h("p", { class: "empty", hidden: true });
     this.recent = h("ol", { class: "feed" }, skeleton(4));
     this.notices = h("div", { class: "notices" });
     this.foot = h("footer", { class: "foot" });
     this.element = h("div", { class: "page overview" },
+      h("h1", { class: "sr" }, t("overview")),
       this.tiles,
+      this.blocked,
       h("div", { class: "columns" },
         h("section", { class: "panel" },
-          h("header", { class: "panel-head" }, h("h2", {}, t("workloads")), h("label", { class: "filter" }, icon("search"), this.input, h("kbd", {}, "/"))),
-          this.list, this.none),
+          h("header", { class: "panel-head" }, h("h2", {}, t("workloads")), h("div", { class: "tools" }, this.state, this.sort, h("label", { class: "filter" }, icon("search"), this.input, h("kbd", {}, "/")))),
+          this.list, this.none, this.further),
         h("aside", { class: "side" },
           h("section", { class: "panel" }, h("header", { class: "panel-head" }, h("h2", {}, t("recent"))), this.recent),
           this.notices)),
@@ -45,6 +68,7 @@ export class Overview {
 
   destroy() {
     this.stopped.abort();
+    this.watcher.disconnect();
     clearInterval(this.timer);
   }
 
@@ -61,25 +85,80 @@ export class Overview {
     const { overview } = this.app;
     if (!overview) return;
     this.#showTiles(overview);
-    const names = overview.workloads.map((view) => view.name);
-    for (const [name, row] of this.rows) if (!names.includes(name)) { row.element.remove(); this.rows.delete(name); }
-    let tier = null;
-    let place = 0;
-    for (const view of [...overview.workloads].sort(byTier)) {
-      let row = this.rows.get(view.name);
-      if (!row) {
-        row = new Row(view.name);
-        this.rows.set(view.name, row);
-      }
-      row.update(view);
-      row.tierStart(view.tier !== tier ? view.tier : null);
-      tier = view.tier;
-      if (this.list.children[place] !== row.element) this.list.insertBefore(row.element, this.list.children[place] ?? null);
-      place += 1;
-    }
+    this.#showBlocked(overview);
+    this.#showRows(overview);
     this.#showNotices(overview.notices);
-    put(this.foot, h("span", {}, t("startedAt", { version: overview.version, time: "" }), time(overview.startedAt)), h("span", {}, t("localTime")), h("a", { href: "/openapi.json" }, t("api")));
-    this.#filter();
+    this.#showFoot(overview);
+  }
+
+  #showFoot({ version, startedAt }) {
+    const print = JSON.stringify([version, startedAt]);
+    if (print === this.footPrint) return;
+    this.footPrint = print;
+    put(this.foot, h("span", {}, t("startedAt", { version }), " ", time(startedAt)), h("span", {}, t("localTime")), saves(t("workloads"), "overview"), saves(t("decisions"), "decisions", { changes: true, limit: 200 }), saves(t("notices"), "notices", { limit: 200 }), h("a", { href: "/openapi.json" }, t("api")));
+  }
+
+  /** The list from its beginning, after the reader asked for another part of it. */
+  #again() {
+    this.limit = ROWS;
+    if (this.app.overview) this.#showRows(this.app.overview);
+  }
+
+  #sorted() {
+    this.order = this.sort.value;
+    localStorage.setItem(KEPT_SORT, this.order);
+    this.#again();
+  }
+
+  #further() {
+    if (this.further.hidden) return;
+    this.limit += ROWS;
+    this.#showRows(this.app.overview);
+    this.#readSparks();
+  }
+
+  #sought(view) {
+    const sought = this.input.value.trim().toLowerCase();
+    const state = this.state.value;
+    const isState = !state || (state === "blocked" ? blocks(view).length > 0 : status(view) === state);
+    return isState && (!sought || view.name.includes(sought) || view.tier?.toLowerCase().includes(sought));
+  }
+
+  #showRows({ workloads }) {
+    const found = workloads.filter((view) => this.#sought(view)).sort(SORTS[this.order]);
+    const tiers = this.order === "tier" ? groupByTier(found) : null;
+    const shown = found.slice(0, this.limit);
+    const names = new Set(shown.map((view) => view.name));
+    for (const [name, row] of this.rows) if (!names.has(name)) { row.element.remove(); this.rows.delete(name); }
+    let last = null;
+    shown.forEach((view, place) => {
+      const row = this.rows.get(view.name) ?? new Row(view.name);
+      this.rows.set(view.name, row);
+      row.update(view);
+      const tier = tierOf(view);
+      row.tierStart(tiers && (place === 0 || tier !== last) ? tierSays(view.tier, tiers.get(tier)) : null);
+      last = tier;
+      if (this.list.children[place] !== row.element) this.list.insertBefore(row.element, this.list.children[place] ?? null);
+    });
+    this.further.hidden = found.length <= shown.length;
+    text(this.further, t("showMore", { n: found.length - shown.length }));
+    this.none.hidden = found.length > 0;
+    text(this.none, t(workloads.length ? "filterNone" : "noWorkloads"));
+  }
+
+  /** What keeps workloads from what they should be, with what a person can do about it. */
+  #showBlocked({ workloads, breaker }) {
+    const all = workloads.flatMap((view) => blocks(view).map((kind) => ({ kind, view })));
+    all.sort((a, b) => BLOCKS.indexOf(a.kind) - BLOCKS.indexOf(b.kind) || byName(a.view, b.view));
+    const listed = all.slice(0, BLOCKED);
+    const print = JSON.stringify([all.length, breaker, listed.map(({ kind, view }) => [kind, view.name, view.pending, view.freeze, view.range, view.status?.troubles, view.status?.failed, faults(view).map((one) => one.name)])]);
+    if (print === this.blockedPrint) return;
+    this.blockedPrint = print;
+    this.blocked.hidden = all.length === 0 && !breaker;
+    put(this.blocked,
+      h("header", { class: "panel-head" }, h("h2", {}, t("blocked")), h("span", { class: "muted" }, all.length + (breaker ? 1 : 0))),
+      h("ul", { class: "blocks" }, breaker && breakerItem(this.app, breaker), listed.map(({ kind, view }) => blockItem(this.app, kind, view)),
+        all.length > listed.length && h("li", { class: "muted" }, t("blockedMore", { n: all.length - listed.length }))));
   }
 
   #showTiles({ workloads }) {
@@ -87,15 +166,12 @@ export class Overview {
     const ready = sum((view) => view.status?.ready);
     const wanted = sum((view) => view.status?.wanted);
     const priced = workloads.filter((view) => view.price);
-    const cost = priced.reduce((total, view) => {
-      const s = view.status;
-      return total + price(view.price) * (s ? s.ready + s.starting + s.draining + (s.pool ? s.pool.warm + s.pool.warming : 0) : 0);
-    }, 0);
+    const costs = priced.reduce((total, view) => total + (cost(view) ?? 0), 0);
     const wary = workloads.filter((view) => status(view) === "trouble");
     const changes = this.changes;
     put(this.tiles,
       tile(t("replicasReady"), ready, t("ofWanted", { n: wanted }), ready < wanted ? "warn" : ""),
-      tile(t("running"), priced.length ? t("perHour", { cost: dollars(cost) }) : "–", priced.length ? (priced.length < workloads.length ? t("costPartly") : t("perMonth", { cost: dollars(cost * 730) })) : t("costUnknown")),
+      tile(t("running"), priced.length ? t("perHour", { cost: dollars(costs) }) : "–", priced.length ? (priced.length < workloads.length ? t("costPartly") : t("perMonth", { cost: dollars(costs * 730) })) : t("costUnknown")),
       tile(t("changesHour"), changes ? changes.up + changes.down : "–", changes ? (changes.up + changes.down ? t("changesSplit", changes) : t("changesNone")) : " "),
       tile(t("attention"), wary.length, wary.length ? wary.map((view) => view.name).join(", ") : t("attentionNone"), wary.length ? "bad" : "ok"));
   }
@@ -104,18 +180,6 @@ export class Overview {
     if (!notices.length) return put(this.notices);
     return put(this.notices, h("section", { class: "panel" }, h("header", { class: "panel-head" }, h("h2", {}, t("notices"))),
       h("ol", { class: "feed" }, notices.slice(0, 6).map((notice) => h("li", { class: "notice" }, h("a", { href: `#/w/${notice.workload}` }, notice.workload), time(notice.at), h("p", {}, sentence(notice.message, Date.parse(notice.at))))))));
-  }
-
-  #filter() {
-    const sought = this.input.value.trim().toLowerCase();
-    let shown = 0;
-    for (const [name, row] of this.rows) {
-      const isShown = !sought || name.includes(sought) || row.tier?.toLowerCase().includes(sought);
-      row.element.hidden = !isShown;
-      if (isShown) shown += 1;
-    }
-    this.none.hidden = shown > 0 || !this.app.overview;
-    text(this.none, this.rows.size ? t("filterNone", { text: this.input.value.trim() }) : t("noWorkloads"));
   }
 
   async #readRecent() {
@@ -142,7 +206,7 @@ export class Overview {
   async #readSparks() {
     const { policy, overview } = this.app;
     if (!policy || !overview) return;
-    for (const view of overview.workloads.slice(0, SPARKS)) {
+    for (const view of overview.workloads.filter((one) => this.rows.has(one.name)).slice(0, SPARKS)) {
       const row = this.rows.get(view.name);
       const workload = policy.spec.workloads[view.name];
       const main = mainSignal(workload);
@@ -158,7 +222,7 @@ export class Overview {
 
   /** Moves the focus by one workload. */
   step(by) {
-    const links = [...this.list.querySelectorAll("li:not([hidden]) a.row")];
+    const links = [...this.list.querySelectorAll("a.row")];
     if (!links.length) return;
     const at = links.indexOf(document.activeElement);
     links[at < 0 ? (by > 0 ? 0 : links.length - 1) : Math.min(links.length - 1, Math.max(0, at + by))].focus();
@@ -176,8 +240,77 @@ export function reasonOf(headline) {
   return at < 0 ? headline : headline.slice(at + 2);
 }
 
-function byTier(a, b) {
-  return (a.tier ?? "~").localeCompare(b.tier ?? "~") || a.name.localeCompare(b.name);
+function byName(a, b) {
+  return a.name < b.name ? -1 : a.name > b.name ? 1 : 0;
+}
+
+/** The tier as it is sorted by; workloads without one come last. */
+function tierOf(view) {
+  return view.tier ?? "\uffff";
+}
+
+function groupByTier(workloads) {
+  const tiers = new Map();
+  for (const view of workloads) tiers.set(tierOf(view), [...(tiers.get(tierOf(view)) ?? []), view]);
+  return tiers;
+}
+
+/** A tier in one line: its name, its replicas, what it costs, what is held up. */
+function tierSays(name, workloads) {
+  const sum = (of) => workloads.reduce((total, view) => total + (of(view) ?? 0), 0);
+  const costs = sum(cost);
+  const stuck = workloads.filter((view) => blocks(view).length).length;
+  const parts = [t("tierWorkloads", { n: workloads.length }), t("tierSays", { ready: sum((view) => view.status?.ready), wanted: sum((view) => view.status?.wanted) })];
+  if (costs > 0) parts.push(t("perHour", { cost: dollars(costs) }));
+  if (stuck) parts.push(t("tierBlocked", { n: stuck }));
+  return { name: name ?? t("noTier"), more: parts.join(" · ") };
+}
+
+/** A list to choose from, with its name for those who do not see where it stands. */
+function choice(id, options, chosen, onchange) {
+  return h("select", { id, "aria-label": t(id), onchange }, options.map(([value, label]) => h("option", { value, selected: value === chosen }, label)));
+}
+
+const BLOCK_SYMBOLS = { approval: "pause", trouble: "warn", source: "warn", frozen: "freeze", maximum: "up", breaker: "guard" };
+
+function blockLine(kind, subject, words, ...buttons) {
+  return h("li", { class: `block ${kind}`, "data-block": kind }, h("span", { class: `tag ${kind}` }, icon(BLOCK_SYMBOLS[kind]), t(`block_${kind}`)),
+    subject, h("span", { class: "block-says" }, words), h("span", { class: "block-do" }, buttons));
+}
+
+function breakerItem(app, breaker) {
+  return blockLine("breaker", h("a", { class: "block-name", href: `#/w/${breaker.workload}` }, breaker.workload), [t("breakerSays", breaker), " · ", until(breaker.until)],
+    h("button", { class: "button", id: "close-breaker", onclick: () => closeBreakerDialog(app) }, t("breakerClose")));
+}
+
+function blockItem(app, kind, view) {
+  const { name } = view;
+  const subject = h("a", { class: "block-name", href: `#/w/${name}` }, name);
+  switch (kind) {
+    case "approval": {
+      const { pending } = view;
+      const words = h("a", { href: `#/d/${pending.decision}` }, t("waitsFrom", { from: pending.from, to: pending.to, time: clock(Date.parse(pending.at)) }));
+      return blockLine(kind, subject, words,
+        h("button", { class: "button primary", "data-approve": name, onclick: () => answerDialog(app, name, pending, true) }, t("approve")),
+        h("button", { class: "button", "data-reject": name, onclick: () => answerDialog(app, name, pending, false) }, t("reject")));
+    }
+    case "frozen":
+      return blockLine(kind, subject, [t("frozenBy", view.freeze), " · ", view.freeze.until ? until(view.freeze.until) : t("forEver")],
+        h("button", { class: "button", "data-thaw": name, onclick: () => thaw(app, name) }, t("thaw")));
+    case "source":
+      return blockLine(kind, subject, t("sourceSays", { names: faults(view).map((one) => one.name).join(", ") }));
+    case "maximum":
+      return blockLine(kind, subject, t("maximumSays", view.range));
+    default:
+      return blockLine(kind, subject, view.status.troubles?.[0]?.message ?? t("failedSays", { n: view.status.failed }));
+  }
+}
+
+/** Links to what a view shows, as a table and as JSON. */
+export function saves(what, path, params = {}) {
+  const lang = path.endsWith("series") || path === "notices" ? undefined : language();
+  const link = (format) => h("a", { href: address(path, { ...params, lang, format }), download: `${path.replaceAll("/", "-")}.${format}`, "aria-label": t("exportFor", { what, format: format.toUpperCase() }) }, format.toUpperCase());
+  return h("span", { class: "saves" }, `${what}: `, link("csv"), " ", link("json"));
 }
 
 function tile(name, value, more, tone = "") {
@@ -211,18 +344,22 @@ class Row {
     this.count = h("span", { class: "row-count" });
     this.why = h("span", { class: "row-why" });
     this.sparkBox = h("span", { class: "row-spark" });
-    this.heading = h("span", { class: "tier-head" });
+    this.heading = h("div", { class: "tier-head", hidden: true });
     this.element = h("li", {}, this.heading, h("a", { class: "row", href: `#/w/${name}`, "data-workload": name },
       h("span", { class: "row-name" }, h("b", {}, name), this.state), this.count, this.sparkBox, this.why));
   }
 
+  /** The heading above it where a tier begins with it: `{ name, more }`. */
   tierStart(tier) {
+    const print = tier ? JSON.stringify(tier) : "";
+    if (print === this.tierPrint) return;
+    this.tierPrint = print;
     this.heading.hidden = !tier;
-    text(this.heading, tier ?? "");
+    put(this.heading, tier && [h("b", {}, tier.name), h("span", {}, tier.more)]);
   }
 
   update(view) {
-    this.tier = view.tier;
+    this.capacity = view.capacity;
     const state = status(view);
     const seen = view.status;
     const said = view.explanation;
@@ -241,7 +378,7 @@ class Row {
     const from = to - SPARK;
     const [signal, ready] = answer.series;
     const values = grid(signal, from, to, SPARK_STEP, SPARK_STEP);
-    const share = main.perReplica === null ? null : Number.parseFloat(main.perReplica);
+    const share = carries(main, this.capacity);
     const limit = share ? grid(ready, from, to, SPARK_STEP, 2 * SPARK_STEP).map((n) => (n === null ? null : n * share)) : values.map(() => null);
     const last = signal?.last.at(-1);
     const said = last === undefined ? t("missing") : amount(last, unit);

@@ -2,12 +2,12 @@
 import { read, readExplained, Refused } from "./api.js";
 import { Chart, Crosshair, grid } from "./chart.js";
 import { chain, signalChip, until, verdict } from "./decision.js";
-import { freezeDialog, thaw } from "./dialogs.js";
+import { answerDialog, freezeDialog, thaw } from "./dialogs.js";
 import { h, icon, put } from "./dom.js";
-import { mainSignal, signalShape, status } from "./fleet.js";
-import { amount, clock, dollars, headline, length, parseQuantity, parseSpan, price, sentence, time } from "./format.js";
+import { carries, cost, faults, mainSignal, signalShape, status } from "./fleet.js";
+import { amount, clock, dollars, headline, length, parseSpan, price, sentence, time } from "./format.js";
 import { t } from "./i18n.js";
-import { badge, pips, reasonOf } from "./overview.js";
+import { badge, pips, reasonOf, saves } from "./overview.js";
 
 /** The ranges, in milliseconds, as the keys 1 to 7 choose them. */
 export const RANGES = [["5m", 300e3], ["15m", 900e3], ["1h", 3600e3], ["6h", 21600e3], ["24h", 86400e3], ["7d", 604800e3], ["30d", 2592000e3]];
@@ -22,6 +22,9 @@ const MARKS = 200;
 const LISTED = 500;
 /** Marks of decisions nearer than so many pixels become one. */
 const MARK_ROOM = 32;
+/** The length of a forecast's steps, and how often it is read again. */
+const FORESIGHT_STEP = 300_000;
+const FORESIGHT_AGAIN = 60_000;
 /** Colours of signals beyond the main one, in turn. */
 const TONES = ["latency", "second", "third", "fourth"];
 const COUNTS = ["replicas.ready", "replicas.starting", "replicas.draining", "replicas.wanted"];
@@ -53,6 +56,7 @@ export class WorkloadPage {
     this.nowMore = h("a", { class: "more", hidden: true }, t("openDecision"), icon("chevron"));
     this.nowChips = h("div", { class: "chips" });
     this.ranges = h("div", { class: "segments", role: "group", "aria-label": t("range") });
+    this.saves = h("span", { class: "save-box" });
     this.lane = h("div", { class: "lane", role: "group", "aria-label": t("decisionsLane") });
     this.chartBox = h("div", { class: "charts panel" }, h("div", { class: "chart-skeleton" }), h("div", { class: "chart-skeleton" }));
     this.tabs = h("div", { class: "segments small", role: "group", "aria-label": t("decisions") });
@@ -70,7 +74,7 @@ export class WorkloadPage {
         this.nowChips),
       h("div", { class: "columns" },
         h("div", { class: "main-column" },
-          h("div", { class: "toolbar" }, this.ranges),
+          h("div", { class: "toolbar" }, this.ranges, h("span", { class: "spring" }), this.saves),
           this.chartBox),
         h("aside", { class: "side panel timeline-panel" },
           h("header", { class: "panel-head" }, h("h2", {}, t("decisions")), this.tabs),
@@ -129,8 +133,9 @@ export class WorkloadPage {
     changed(this.wordBox, [view.freeze !== null], () => view.freeze
       ? h("button", { class: "button", id: "thaw", onclick: () => thaw(this.app, this.name) }, icon("freeze"), t("thaw"))
       : h("button", { class: "button", id: "freeze", onclick: () => freezeDialog(this.app, this.name) }, icon("freeze"), t("freeze")));
-    changed(this.factBox, [seen && [seen.wanted, seen.ready, seen.starting, seen.draining, seen.failed], view.range, view.price, view.startUp, view.drain, view.capacity, seen && seen.pool && [seen.pool.wanted, seen.pool.warm, seen.pool.warming]], () => facts(view));
-    changed(this.callouts, [view.freeze, seen?.troubles], () => [
+    changed(this.factBox, [seen && [seen.wanted, seen.ready, seen.starting, seen.draining, seen.failed], view.range, view.price, view.startUp, view.drain, view.capacity, seen && seen.pool && [seen.pool.wanted, seen.pool.warm, seen.pool.warming], loadOf(view, this.settings), view.forecast?.accuracy, faults(view).map((one) => one.name)], () => facts(view, this.settings));
+    changed(this.callouts, [view.freeze, view.pending, seen?.troubles], () => [
+      view.pending && this.#pending(view.pending),
       view.freeze && h("p", { class: "callout frozen" }, icon("freeze"), h("span", {}, t("frozenBy", view.freeze), " · ", view.freeze.until ? until(view.freeze.until) : t("forEver"))),
       (seen?.troubles ?? []).map((trouble) => h("p", { class: "callout bad" }, icon("warn"), h("span", {}, trouble.message)))]);
     const said = view.explanation;
@@ -143,11 +148,19 @@ export class WorkloadPage {
     changed(this.nowChips, [view.signals], () => view.signals.map(signalChip));
   }
 
+  #pending(pending) {
+    return h("div", { class: "callout waits" }, icon("pause"), h("a", { href: `#/d/${pending.decision}` }, t("waitsFrom", { from: pending.from, to: pending.to, time: clock(Date.parse(pending.at)) })), h("span", { class: "spring" }),
+      h("button", { class: "button primary", "data-approve": this.name, onclick: () => answerDialog(this.app, this.name, pending, true) }, t("approve")),
+      h("button", { class: "button", "data-reject": this.name, onclick: () => answerDialog(this.app, this.name, pending, false) }, t("reject")));
+  }
+
   // Time range.
 
   #showRanges() {
     put(this.ranges, RANGES.map(([key]) =>
       h("button", { "aria-pressed": String(key === this.range[0]), "data-range": key, onclick: () => this.setRange(key) }, t(`r${key}`))));
+    const since = this.range[0];
+    put(this.saves, saves(t("series"), `workloads/${this.name}/series`, { since }), saves(t("decisions"), `workloads/${this.name}/decisions`, { since, limit: 200 }));
   }
 
   setRange(key) {
@@ -173,7 +186,7 @@ export class WorkloadPage {
     const main = mainSignal(settings);
     const signals = Object.entries(settings?.signals ?? {}).map(([name, signal]) => ({ name, ...signalShape(signal) }));
     const crosshair = this.crosshair;
-    const share = main?.perReplica !== null && main ? parseQuantity(main.perReplica) : null;
+    const share = carries(main, this.view?.capacity);
     this.recipes = [];
     const add = (chart, recipe) => {
       this.charts.push(chart);
@@ -186,14 +199,21 @@ export class WorkloadPage {
         series.push({ key: "capacity", label: t("capacity"), kind: "step", tone: "capacity" });
         series.push({ key: "room", label: t("headroom"), kind: "room", tone: "room", format: (v) => amount(v, "ratio").replace("-", "−") });
       }
-      add(new Chart({ title: share ? t("demandVsCapacity") : t("demand"), unit: mainShape.unit, series, between: share ? ["demand", "capacity"] : null, height: 208, crosshair }),
+      const isForecast = this.view?.forecast?.signal === mainShape.name;
+      if (isForecast) {
+        series.push({ key: "foreseen", label: t("foreseen"), kind: "line", tone: "foreseen" });
+        series.push({ key: "foreseen95", label: t("foreseen95"), kind: "room", tone: "foreseen" });
+      }
+      const foreseen = (make) => (isForecast ? { foreseen: make.foreseen("q50"), foreseen95: make.foreseen("q95") } : {});
+      const bands = isForecast ? [["foreseen", "foreseen95"]] : [];
+      add(new Chart({ title: share ? t("demandVsCapacity") : t("demand"), unit: mainShape.unit, series, between: share ? ["demand", "capacity"] : null, bands, height: 208, crosshair }),
         (make) => {
           const demand = make.signal(mainShape.name);
-          if (!share) return { demand };
+          if (!share) return { demand, ...foreseen(make) };
           const capacity = make.count("replicas.ready").map((n) => (n === null ? null : n * share));
           // What is ready beyond what is asked for, as a share of what is asked for.
           const room = demand.map((v, i) => (v && capacity[i] !== null ? capacity[i] / v - 1 : null));
-          return { demand, capacity, room };
+          return { demand, capacity, room, ...foreseen(make) };
         });
     }
     add(new Chart({
@@ -223,6 +243,15 @@ export class WorkloadPage {
     put(this.chartBox, first.element, this.lane, rest.map((chart) => chart.element));
   }
 
+  /** What is foreseen; it changes with its steps of five minutes. */
+  async #readForecast() {
+    if (!this.view?.forecast) this.foresight = null;
+    else if (!this.foresight || Date.now() - this.foresight.readAt > FORESIGHT_AGAIN) {
+      const { forecast } = await read(`workloads/${this.name}`, {}, this.stopped.signal);
+      this.foresight = { points: (forecast?.points ?? []).map((one) => ({ ...one, at: Date.parse(one.at) })), readAt: Date.now() };
+    }
+  }
+
   async #readSeries() {
     clearTimeout(this.again);
     if (!this.settings) return;
@@ -230,6 +259,7 @@ export class WorkloadPage {
     try {
       const names = [...Object.keys(this.settings.signals), ...COUNTS];
       const answer = await read(`workloads/${this.name}/series`, { name: names, since: key, points: 600 }, this.stopped.signal);
+      await this.#readForecast();
       if (key !== this.range[0]) return;
       if (!this.charts.length) this.#makeCharts();
       const to = Date.parse(answer.until);
@@ -239,7 +269,9 @@ export class WorkloadPage {
       }
       const columns = Object.fromEntries(answer.series.map((one) => [one.name, one]));
       const step = Math.max(answer.series[0]?.resolutionMs ?? 1000, range / 600);
-      this.window = { from: to - range, to, step };
+      // Room for what is foreseen: a quarter of what was.
+      const last = this.foresight?.points.at(-1)?.at ?? to;
+      this.window = { from: to - range, now: to, to: Math.max(to, Math.min(last, to + range / 4)), step };
       this.columns = columns;
       this.#drawCharts();
     } catch (error) {
@@ -265,8 +297,10 @@ export class WorkloadPage {
 
   #drawCharts() {
     if (!this.window || !this.columns) return;
-    const { from, to, step } = this.window;
+    const { from, now, to, step } = this.window;
+    const points = (this.foresight?.points ?? []).filter((one) => one.at > now - FORESIGHT_STEP);
     const make = {
+      foreseen: (level) => grid({ at: points.map((one) => Math.max(one.at, now)), mean: points.map((one) => one[level]) }, from, to, step, FORESIGHT_STEP),
       // A signal comes once a second; three missed ones are a gap.
       signal: (name) => grid(this.columns[name], from, to, step, Math.max(3_500, 1.5 * step)),
       // A look that shows nothing new is written down every five seconds.
@@ -274,7 +308,7 @@ export class WorkloadPage {
     };
     const marks = this.changes.map(({ decision }) => Date.parse(decision.at));
     const chosen = this.chosen ? Date.parse(this.chosen.decision.at) : null;
-    this.charts.forEach((chart, i) => chart.set({ from, to, step, values: this.recipes[i](make), marks, chosen }));
+    this.charts.forEach((chart, i) => chart.set({ from, to, now, step, values: this.recipes[i](make), marks, chosen }));
     this.#drawLane();
   }
 
@@ -442,7 +476,7 @@ function marker(all, isOpen, print) {
   const last = all.at(-1).decision.to;
   const tone = last > decision.from ? "up" : "down";
   const at = clock(Date.parse(decision.at));
-  const label = all.length > 1 ? t("markerMore", { n: all.length, time: at }) : t("marker", { time: at, from: decision.from, to: decision.to });
+  const label = all.length > 1 ? t("markerMore", { n: all.length, time: at }) : t("marker", { time: at, from: decision.from, to: decision.to, why: reasonOf(all[0].explanation.headline) });
   return h("a", { class: `marker ${tone} ${isOpen ? "open" : ""}`, href: `#/d/${decision.id}`, "data-mark": decision.id, "data-print": print, "aria-label": label, title: label },
     icon(tone), all.length > 1 && h("span", { class: "many" }, all.length));
 }
@@ -455,19 +489,52 @@ function changed(box, from, make) {
   put(box, make());
 }
 
-function facts(view) {
+/** How good the forecast of a signal has been, beside the best simple one. */
+function foresight({ signal, unit, accuracy }) {
+  const name = t("forecastOf", { signal });
+  if (!accuracy) return fact(name, "–", t("forecastNone"));
+  const { loss, naiveLoss, yardstick, evidence, coverage95, demoted } = accuracy;
+  const better = naiveLoss > 0 ? 1 - loss / naiveLoss : 0;
+  const value = demoted ? h("span", { class: "count starting" }, t("forecastDemoted")) : t("forecastBetter", { share: amount(better, "ratio") });
+  const held = coverage95 === undefined || coverage95 === null ? "–" : amount(coverage95, "ratio");
+  return fact(name, value, t("forecastMore", { loss: amount(loss, unit), naive: amount(naiveLoss, unit), yardstick: t(`yardstick_${yardstick}`), n: Math.round(evidence), held }));
+}
+
+/** The load as last seen, or null. */
+function loadOf(view, settings) {
+  const main = mainSignal(settings);
+  return view.signals.find((one) => one.name === main?.signal)?.reading.fresh?.value ?? null;
+}
+
+/** How much of what the ready replicas carry is asked for; false where that is not known. */
+function utilisation(view, settings) {
+  const main = mainSignal(settings);
+  const share = carries(main, view.capacity);
+  const load = loadOf(view, settings);
+  const ready = view.status?.ready ?? 0;
+  const { unit, scope } = signalShape(settings?.signals[main?.signal]);
+  if (share === null || load === null || !ready || scope !== "total") return false;
+  return fact(t("utilisation"), amount(load / (ready * share), "ratio"), t("utilisationOf", { load: amount(load, unit), all: amount(ready * share, unit), n: ready }));
+}
+
+function facts(view, settings) {
   const seen = view.status;
   const each = price(view.price);
+  const hourly = cost(view);
+  const broken = faults(view).map((one) => one.name);
   const start = view.startUp;
   const pool = seen?.pool;
   const warm = pool ? pool.warm + pool.warming : 0;
   const isMoving = seen && seen.starting + seen.draining + seen.failed > 0;
   return [
     fact(t("replicas"), h("span", { class: "big" }, h("b", {}, seen ? seen.ready : "–"), h("span", {}, ` / ${seen ? seen.wanted : "–"}`)), isMoving ? counts(seen) : t("rangeOf", view.range), pips(view)),
-    fact(t("running"), each === null || !seen ? "–" : t("perHour", { cost: dollars(each * (seen.ready + seen.starting + seen.draining + warm)) }), each === null ? t("costUnknown") : t("price", { price: t("perHour", { cost: dollars(each) }) })),
+    utilisation(view, settings),
+    fact(t("running"), hourly === null ? "–" : t("perHour", { cost: dollars(hourly) }), each === null ? t("costUnknown") : t("price", { price: t("perHour", { cost: dollars(each) }) })),
     fact(t("startup"), start.p90 ? length(parseSpan(start.p90)) : "–", start.p90 ? startUpMore(start, view.drain) : t("startupNone")),
     view.capacity && fact(t("carries"), amount(view.capacity.usable, view.capacity.unit), capacityMore(view.capacity)),
     pool && fact(t("warmPool"), h("span", { class: "big" }, h("b", {}, pool.warm), h("span", {}, ` / ${pool.wanted}`)), [pool.warming > 0 && t("warming", { n: pool.warming }), each !== null && t("warmCost", { cost: t("perHour", { cost: dollars(each * warm) }) })].filter(Boolean).join(" · ")),
+    view.forecast && foresight(view.forecast),
+    fact(t("sources"), h("span", { class: broken.length ? "count failed" : "" }, `${view.signals.length - broken.length} / ${view.signals.length}`), broken.length ? t("sourceSays", { names: broken.join(", ") }) : t("sourcesFine")),
   ];
 }
 

@@ -1,0 +1,64 @@
+//! Takes pictures of every view of the page, light and dark, wide and narrow, in both languages:
+//! `cargo run -p headroom-api --example page_pictures -- FOLDER`, or `cargo xtask screenshots FOLDER`.
+//!
+//! The server is the one of `page_fixture`: the real engine with an hour of made-up history.
+
+#[path = "../tests/support/browser.rs"]
+#[expect(dead_code, reason = "the tests of the page use all of it")]
+mod browser;
+#[path = "../tests/support/mod.rs"]
+#[expect(dead_code, reason = "the tests of the API use all of it")]
+mod support;
+
+use std::path::Path;
+
+use browser::Browser;
+use headroom_core::units::Span;
+use support::Shop;
+use support::http::Ask;
+
+/// How much of the story the shop has behind it.
+const PAST: Span = Span::hours(1);
+/// The widths of a desk's and of a phone's screen, in pixels.
+const WIDTHS: [(&str, u32, u32); 2] = [("wide", 1400, 1000), ("narrow", 390, 844)];
+
+#[tokio::main]
+async fn main() -> std::io::Result<()> {
+    let folder = std::env::args().nth(1).unwrap_or_else(|| "screenshots".to_owned());
+    std::fs::create_dir_all(&folder)?;
+    let shop = Shop::open("127.0.0.1:0", PAST).await;
+    let Some(page) = Browser::open(shop.address).await else { return Ok(()) };
+    let latest = Ask::get(shop.address, "/api/v1/workloads/web/decisions?changes=true&limit=1").send().await;
+    let latest = latest.json()["decisions"][0]["decision"]["id"].as_str().unwrap_or("web-1").to_owned();
+    let views = [
+        ("overview", "#/".to_owned(), ".spark-line"),
+        ("workload", "#/w/web".to_owned(), ".chart path"),
+        ("objective", "#/w/search".to_owned(), ".chart path"),
+        ("decision", format!("#/d/{latest}"), ".item.open .chain"),
+    ];
+    for language in ["en", "ko"] {
+        page.see(&format!("(localStorage.setItem('headroom.lang', '{language}'), true)")).await;
+        for (size, width, height) in WIDTHS {
+            page.resize(width, height).await;
+            for scheme in ["light", "dark"] {
+                page.prefer(scheme).await;
+                for (view, place, shows) in &views {
+                    page.go("?").await;
+                    page.go(place).await;
+                    page.until(&format!(
+                        "document.querySelector('{shows}') && !document.querySelector('.skeleton')"
+                    ))
+                    .await;
+                    // Bars that stick to the window must not stand in the middle of the picture.
+                    page.see("(window.scrollTo(0, 0), true)").await;
+                    let name = format!("{view}-{language}-{size}-{scheme}.png");
+                    std::fs::write(Path::new(&folder).join(&name), page.picture(true).await)?;
+                    println!("{name}");
+                }
+            }
+        }
+    }
+    page.close(&[]).await;
+    shop.close().await;
+    Ok(())
+}
