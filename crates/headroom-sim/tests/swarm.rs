@@ -13,7 +13,7 @@ const FOUND: [(&str, u64); 7] = [
         "an action without an answer is lost after two minutes and holds nothing any more",
         1_795_865_039_000_018,
     ),
-    ("the same, at a supplier", 1_795_845_927_000_039),
+    ("an action lost, then the clock set back", 1_795_845_927_000_039),
     ("found while limits and priorities were built", 1_795_845_589_000_075),
     ("found while limits and priorities were built", 1_795_849_190_000_030),
     ("found while limits and priorities were built", 1_795_844_984_000_023),

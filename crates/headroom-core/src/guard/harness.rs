@@ -37,7 +37,7 @@ fn guard(by: By) -> Option<(Rule, &'static str)> {
             },
             r#"{ "cooldown": {}, "dynamicCooldown": { "urgency": [] } }"#,
         ),
-        By::Bounds => (bounds::limit, "{}"),
+        By::Bounds => (|cx, draft| bounds::limit(cx, &[], draft), "{}"),
         By::Share => (within_a_share, "{}"),
         By::RateLimit => (
             |cx, draft| {
