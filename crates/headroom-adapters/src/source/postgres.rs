@@ -4,28 +4,81 @@
 //! given up here must not go on there.
 
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 
 use async_trait::async_trait;
 use headroom_core::fleet::{Ask, PostgresSettings, SqlAsk};
 use headroom_core::reading::Absence;
 use headroom_core::units::Span;
 use headroom_engine::driver::now;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::JoinHandle;
+use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::poll::{Figure, ReadError, Reader, Want};
-use crate::net::{self, Address};
+use crate::http::LARGEST_ANSWER;
+use crate::net::{self, Address, Stream};
 use crate::secret::Secret;
 
 /// Asks a database.
 pub struct Postgres {
     settings: PostgresSettings,
     address: Address,
+    tls: Option<MakeRustlsConnect>,
+    /// How many more bytes of answers are read in this round.
+    left: Arc<AtomicUsize>,
     deadline: Span,
     base: PathBuf,
     queries: Vec<String>,
     connection: Option<Connection>,
+}
+
+/// A stream that gives up when a round's answers are larger than any that is meant: the client below would hold all of
+/// it.
+struct Bounded {
+    inner: Box<dyn Stream>,
+    left: Arc<AtomicUsize>,
+}
+
+impl AsyncRead for Bounded {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        let left = self.left.load(Ordering::Relaxed);
+        if left == 0 {
+            return Poll::Ready(Err(std::io::Error::other(ReadError::TooLarge { limit: LARGEST_ANSWER })));
+        }
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.inner).poll_read(cx, buffer);
+        let more = buffer.filled().len() - before;
+        self.left.store(left.saturating_sub(more), Ordering::Relaxed);
+        polled
+    }
+}
+
+impl AsyncWrite for Bounded {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
 }
 
 struct Connection {
@@ -56,9 +109,13 @@ impl Postgres {
         })?;
         let queries = asks.into_iter().map(|ask| ask.query.clone()).collect();
         let tls = settings.tls.then(|| net::tls(settings.ca.as_ref(), base)).transpose()?;
+        let tls = tls.map(|tls| MakeRustlsConnect::new((*tls).clone()));
         Ok(Self {
             settings: settings.clone(),
-            address: Address::parse(&settings.address, tls)?,
+            // TLS is asked for in the protocol, not spoken from the start.
+            address: Address::parse(&settings.address, None)?,
+            tls,
+            left: Arc::default(),
             deadline,
             base: base.to_owned(),
             queries,
@@ -69,8 +126,6 @@ impl Postgres {
     async fn connect(&self) -> Result<Connection, ReadError> {
         let mut config = Config::new();
         config
-            .host(&self.address.host)
-            .port(self.address.port)
             .dbname(&self.settings.database)
             .user(&self.settings.user)
             .application_name("headroom")
@@ -85,17 +140,20 @@ impl Postgres {
             at: self.settings.address.clone(),
             why: said(&e),
         };
-        match &self.address.tls {
+        let stream = Bounded { inner: self.address.connect().await?, left: Arc::clone(&self.left) };
+        match self.tls.clone() {
             None => {
-                let (client, connection) = config.connect(NoTls).await.map_err(no)?;
+                let (client, connection) = config.connect_raw(stream, NoTls).await.map_err(no)?;
                 // Its end shows at the next query.
                 let task = tokio::spawn(async move { drop(connection.await) });
                 Ok(Connection { client, task })
             }
-            Some(tls) => {
+            Some(mut tls) => {
                 config.ssl_mode(tokio_postgres::config::SslMode::Require);
-                let tls = MakeRustlsConnect::new(tls.as_ref().clone());
-                let (client, connection) = config.connect(tls).await.map_err(no)?;
+                let tls = MakeTlsConnect::<Bounded>::make_tls_connect(&mut tls, &self.address.host).map_err(
+                    |e| ReadError::Setup(format!("{:?} is no name for TLS: {e}", self.address.host)),
+                )?;
+                let (client, connection) = config.connect_raw(stream, tls).await.map_err(no)?;
                 let task = tokio::spawn(async move { drop(connection.await) });
                 Ok(Connection { client, task })
             }
@@ -132,6 +190,7 @@ fn number(answer: &[SimpleQueryMessage]) -> Result<f64, Absence> {
 #[async_trait]
 impl Reader for Postgres {
     async fn read(&mut self) -> Result<Vec<Figure>, ReadError> {
+        self.left.store(LARGEST_ANSWER, Ordering::Relaxed);
         let connection = match self.connection.take().filter(|kept| !kept.client.is_closed()) {
             Some(kept) => kept,
             None => self.connect().await?,

@@ -137,6 +137,41 @@ async fn haproxy_survives_all_faults() {
     .await;
 }
 
+#[tokio::test]
+async fn postgres_survives_all_faults() {
+    let message = |kind: u8, body: &[u8]| {
+        let length = u32::try_from(body.len() + 4).unwrap().to_be_bytes();
+        [&[kind][..], &length, body].concat()
+    };
+    let ready = message(b'Z', b"I");
+    // A start-up message has no kind: its first byte is that of its length.
+    let good: Good = Arc::new(move |request: &[u8]| match request.first() {
+        Some(0) => ([message(b'R', &[0, 0, 0, 0]), ready.clone()].concat(), false),
+        Some(b'Q') => {
+            let column = [&[0, 1][..], b"n\0", &[0; 18]].concat();
+            let row = [&[0, 1, 0, 0, 0, 2][..], b"11"].concat();
+            let answer =
+                [message(b'T', &column), message(b'D', &row), message(b'C', b"SELECT 1\0"), ready.clone()];
+            (answer.concat(), false)
+        }
+        _ => (Vec::new(), true),
+    });
+    suite(Case {
+        open: open(
+            "postgres: { address: \"ADDR\", database: d, user: u }",
+            "postgres: { from: subject, query: select 11 }, unit: count",
+        ),
+        name: "subject",
+        good,
+        value: 11.0,
+        fails: [&[b'E', 0, 0, 0, 25][..], b"SFATAL\0C53300\0Mfull\0\0"].concat(),
+        endless: vec![b'D', 0x7f, 0xff, 0xff, 0xf0],
+        cut: vec![b'R', 0, 0, 0],
+        secret: None,
+    })
+    .await;
+}
+
 /// One source's trouble is its own.
 #[tokio::test]
 async fn a_source_that_hangs_keeps_no_other_waiting() {
