@@ -72,6 +72,7 @@ const TEXTS = {
   sort_cost: ["Dearest first", "비용 높은 순"],
   noTier: ["without a tier", "티어 없음"],
   tierSays: ["{ready} of {wanted} ready", "목표 {wanted}개 중 {ready}개 준비"],
+  tierWorkload: ["1 workload", "워크로드 1개"],
   tierWorkloads: ["{n} workloads", "워크로드 {n}개"],
   tierBlocked: ["{n} held up", "막힘 {n}"],
   showMore: ["Show more ({n})", "더 보기({n})"],

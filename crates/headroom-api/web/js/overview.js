@@ -260,7 +260,7 @@ function tierSays(name, workloads) {
   const sum = (of) => workloads.reduce((total, view) => total + (of(view) ?? 0), 0);
   const costs = sum(cost);
   const stuck = workloads.filter((view) => blocks(view).length).length;
-  const parts = [t("tierWorkloads", { n: workloads.length }), t("tierSays", { ready: sum((view) => view.status?.ready), wanted: sum((view) => view.status?.wanted) })];
+  const parts = [t(workloads.length === 1 ? "tierWorkload" : "tierWorkloads", { n: workloads.length }), t("tierSays", { ready: sum((view) => view.status?.ready), wanted: sum((view) => view.status?.wanted) })];
   if (costs > 0) parts.push(t("perHour", { cost: dollars(costs) }));
   if (stuck) parts.push(t("tierBlocked", { n: stuck }));
   return { name: name ?? t("noTier"), more: parts.join(" · ") };
