@@ -1,4 +1,5 @@
-//! What the compiler can't check: who may use whom, which spec ids are shown, what must not stand in the tree.
+//! What the compiler can't check: who may use whom, which spec ids are shown, what must not stand in the tree, and what
+//! stands beside each strategy and guard.
 //!
 //! `ARCHITECTURE.md` names the invariants; the ones enforced here say so.
 
@@ -49,6 +50,20 @@ const HEAVY: &[&str] = &["kube", "redis", "async-nats", "tonic", "lettre"];
 /// Marks of unfinished work.
 const UNFINISHED: &[&str] = &["todo!(", "unimplemented!(", "#[ignore"];
 
+/// Files among the strategies and guards that are neither.
+const HELPERS: &[&str] = &["adjust", "harness", "mod", "testing", "urgency", "velocity"];
+/// Guards whose setting is not called as their file is; nothing for those that need none and hold everywhere.
+const SETTINGS: &[(&str, &str)] = &[
+    ("absence", ""),
+    ("bounds", "replicas"),
+    ("freeze", ""),
+    ("gradual", "gradualSteps"),
+    ("settled", ""),
+    ("share", "limits"),
+    ("stabilise", "stabilization"),
+    ("step", "policies"),
+];
+
 /// The repository's root.
 pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().map_or_else(PathBuf::new, Path::to_path_buf)
@@ -60,6 +75,7 @@ pub(crate) fn run() -> Result<()> {
     dependencies(&mut findings)?;
     sources(&mut findings)?;
     spec_ids(&mut findings)?;
+    kinds(&mut findings)?;
     if findings.is_empty() {
         println!("tidy");
         return Ok(());
@@ -195,6 +211,68 @@ fn spec_ids(findings: &mut Vec<String>) -> Result<()> {
     Ok(())
 }
 
+/// Each strategy and each guard says where its rule and its defaults come from, and has a scenario with an example policy.
+fn kinds(findings: &mut Vec<String>) -> Result<()> {
+    let root = root();
+    for folder in ["strategy", "guard"] {
+        for entry in std::fs::read_dir(root.join("crates/headroom-core/src").join(folder))? {
+            let mut path = entry?.path();
+            if path.is_dir() {
+                path = path.join("mod.rs");
+            }
+            // The name of a folder's `mod.rs` is that of the folder.
+            let named = if path.ends_with("mod.rs") { path.parent() } else { Some(path.as_path()) };
+            let module = named.and_then(Path::file_stem).map(|stem| stem.to_string_lossy().into_owned());
+            let (Some(module), Ok(code)) = (module, std::fs::read_to_string(&path)) else { continue };
+            if HELPERS.contains(&module.as_str()) || module == folder {
+                continue;
+            }
+            let file = format!("scenarios/{}.yaml", module.replace('_', "-"));
+            let scenario = std::fs::read_to_string(root.join(&file)).ok();
+            let policy = scenario.as_deref().and_then(policy_of);
+            let policy =
+                policy.and_then(|file| std::fs::read_to_string(root.join("examples").join(file)).ok());
+            let missing = missing_of(&module, &code, scenario.as_deref(), policy.as_deref());
+            findings.extend(missing.into_iter().map(|what| format!("{folder} {module}: {what} ({file})")));
+        }
+    }
+    Ok(())
+}
+
+/// The example policy that a scenario is about.
+fn policy_of(scenario: &str) -> Option<&str> {
+    scenario.lines().find_map(|line| line.strip_prefix("policy: ../examples/"))
+}
+
+/// What a strategy or guard lacks of all that stands beside it.
+fn missing_of(module: &str, code: &str, scenario: Option<&str>, policy: Option<&str>) -> Vec<String> {
+    let mut missing = Vec::new();
+    if !code.lines().take_while(|line| line.starts_with("//!")).any(|line| line.starts_with("//! Source")) {
+        missing
+            .push("its module doc names no source; end it with `Source of rule and defaults: …`".to_owned());
+    }
+    if scenario.is_none() {
+        missing.push("it has no scenario".to_owned());
+    }
+    let exception = SETTINGS.iter().find(|(name, _)| *name == module);
+    let setting = exception.map_or_else(|| camel_case(module), |(_, setting)| (*setting).to_owned());
+    let shown = |policy: &str| setting.is_empty() || policy.contains(&format!("{setting}:"));
+    if !policy.is_some_and(shown) {
+        missing.push(format!("its scenario's `policy` is no policy in examples/ with `{setting}`"));
+    }
+    missing
+}
+
+fn camel_case(snake_case: &str) -> String {
+    let mut words = snake_case.split('_');
+    let first = words.next().unwrap_or_default().to_owned();
+    words.fold(first, |text, word| {
+        let mut letters = word.chars();
+        let capital = letters.next().map(|c| c.to_ascii_uppercase());
+        text + &capital.into_iter().chain(letters).collect::<String>()
+    })
+}
+
 fn is_id(text: &str) -> bool {
     let mut chars = text.chars();
     chars.next().is_some_and(|c| matches!(c, 'A'..='D')) && chars.as_str().parse::<u32>().is_ok_and(|n| n > 0)
@@ -229,6 +307,23 @@ mod tests {
         let text = "/// A14: drains.\n#[test]\nfn a() {}\n/// B2 in a type's doc.\nstruct S;\n/// A1, C5\n#[tokio::test]\nasync fn b() {}";
         let ids: Vec<_> = ids_of_tests(text).into_iter().collect();
         assert_eq!(ids, ["A1", "A14", "C5"]);
+    }
+
+    #[test]
+    fn what_is_missing_of_a_kind_is_named() {
+        let (sourced, scenario) = ("//! Why.\n//!\n//! Source: A1.\n", "policy: ../examples/any-all.yaml\n");
+        let policy = "strategies:\n  - anyAll: {}\n";
+        assert_eq!(policy_of(scenario), Some("any-all.yaml"));
+        let missing = |module, code, scenario, policy| missing_of(module, code, scenario, policy).len();
+        assert_eq!(missing("any_all", sourced, Some(scenario), Some(policy)), 0);
+        assert_eq!(
+            missing("any_all", "//! Why.\nfn x() {}\n//! Source: A1.\n", Some(scenario), Some(policy)),
+            1
+        );
+        assert_eq!(missing("dual_window", sourced, Some(scenario), Some(policy)), 1, "another's policy");
+        assert_eq!(missing("any_all", sourced, None, None), 2);
+        assert_eq!(missing("settled", sourced, Some(scenario), Some("")), 0, "it has no setting");
+        assert_eq!(missing("gradual", sourced, Some(scenario), Some("gradualSteps: {}")), 0);
     }
 
     #[test]

@@ -119,6 +119,8 @@ pub enum Reason {
     NoPhase { seen: Seen },
     /// Writes can not be spread over replicas: a larger machine class is advised.
     NextClassAdvised { seen: Seen },
+    /// There are as many read replicas as there may be, and they are not enough: caches are advised.
+    CacheAdvised { seen: Seen, replicas: Replicas },
     /// The worst of several ratios decides.
     UnderPressure { seen: Seen, pressure: Level },
     /// The load foreseen, at this level, needs so many before `by`.
@@ -280,6 +282,10 @@ impl Reason {
         ("phase-holds", "A value has been high for long enough for a step of this size."),
         ("no-phase", "No phase of progressive growth holds; it abstains."),
         ("next-class-advised", "Writes can not be spread over replicas: a larger machine class is advised."),
+        (
+            "cache-advised",
+            "There are as many read replicas as there may be, and they are not enough: caches are advised.",
+        ),
         ("under-pressure", "The worst of several ratios decides."),
         ("forecast-needs", "The load foreseen needs so many replicas by the time a start made now is ready."),
         (
@@ -384,6 +390,7 @@ impl Reason {
             Self::PhaseHolds { .. } => "phase-holds",
             Self::NoPhase { .. } => "no-phase",
             Self::NextClassAdvised { .. } => "next-class-advised",
+            Self::CacheAdvised { .. } => "cache-advised",
             Self::UnderPressure { .. } => "under-pressure",
             Self::ForecastNeeds { .. } => "forecast-needs",
             Self::ForecastRaises { .. } => "forecast-raises",

@@ -479,8 +479,16 @@ fn english(reason: &Reason) -> String {
         ),
         Reason::NoPhase { seen: s } => format!("{}: no phase holds", seen(s)),
         Reason::NextClassAdvised { seen: s } => {
-            format!("{}: more replicas do not help, a larger machine class would", seen(s))
+            format!(
+                "{}: more replicas do not help, a larger machine class would; a write-behind cache takes bursts off it",
+                seen(s)
+            )
         }
+        Reason::CacheAdvised { seen: s, replicas } => format!(
+            "{} with all {replicas} read replicas there may be: cache what is read often (cache-aside with a TTL; \
+             write-through where the newest value must be read)",
+            seen(s)
+        ),
         Reason::UnderPressure { seen: s, pressure } => {
             format!("{} gives the highest pressure, {}", seen(s), amount(Unit::Ratio, *pressure))
         }
@@ -744,8 +752,16 @@ fn korean(reason: &Reason) -> String {
         ),
         Reason::NoPhase { seen: s } => format!("{}: 해당하는 단계 없음", seen(s)),
         Reason::NextClassAdvised { seen: s } => {
-            format!("{}: 레플리카 증설보다 상위 머신 등급이 필요", seen(s))
+            format!(
+                "{}: 레플리카 증설보다 상위 머신 등급이 필요; 순간 부하는 write-behind 캐시로 완화",
+                seen(s)
+            )
         }
+        Reason::CacheAdvised { seen: s, replicas } => format!(
+            "{}, 허용된 읽기 레플리카 {replicas}개를 모두 사용 중: 자주 읽는 값은 캐시 권장(TTL을 둔 cache-aside, 최신 값이 \
+             필요하면 write-through)",
+            seen(s)
+        ),
         Reason::UnderPressure { seen: s, pressure } => {
             format!("가장 높은 압력 {}: {}", amount(Unit::Ratio, *pressure), seen(s))
         }

@@ -414,7 +414,11 @@ impl Together {
             let own = u128::from(*each) * u128::from(member.stand.ready.0);
             let known = self.supply(books, at, true);
             let others = known - own;
-            let bound = whole(books.held.saturating_sub(others).div_ceil(u128::from(*each)));
+            // While less is ready than is held, none goes: one that is starting may be what is missing.
+            let bound = match books.held > known {
+                true => Replicas::LIMIT,
+                false => whole(books.held.saturating_sub(others).div_ceil(u128::from(*each))),
+            };
             if room.keeps.as_ref().is_none_or(|tightest| bound > tightest.bound) {
                 let (supply, held) = (amount(known), amount(books.held));
                 room.keeps = Some(Tight { limit: books.name.clone(), bound, supply, held });

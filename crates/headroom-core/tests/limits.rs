@@ -289,6 +289,24 @@ fn suppliers_count_only_when_ready() {
     assert_eq!((world.count("app"), world.why("app")), (14, "limit-reached"));
 }
 
+/// A33: where a supplier fails and less is ready than is held, none of its replicas goes: the one that starts is missing.
+#[test]
+fn a_supplier_keeps_all_while_the_limit_is_overdrawn() {
+    let limit = json!({
+        "limits": { "connections": { "uses": { "app": 20 }, "supply": 0, "suppliers": { "db": 100 } } },
+    });
+    let both = json!({ "app": workload(1, 200, &json!({})), "db": workload(1, 9, &json!({})) });
+    let mut world = World::new(&both, &limit, &[("app", 25), ("db", 7)]);
+    world.want("app", Some(25));
+    world.show("db", 7, 4);
+    world.want("db", Some(5));
+    assert_eq!((world.count("db"), world.why("db")), (7, "supply-held"), "five would do, four are ready");
+    world.show("db", 7, 5);
+    world.second();
+    assert_eq!(world.count("db"), 5);
+    assert!(world.notices.is_empty(), "{:?}", world.notices);
+}
+
 /// A33: more than ten app replicas and a read load above 70 % ask for a read replica, at most three.
 #[test]
 fn replicas_of_another_workload_are_a_signal() {

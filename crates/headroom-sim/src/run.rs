@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use headroom_core::controller::Notice;
 use headroom_core::decision::{Decision, Outcome as Verdict};
-use headroom_core::fleet::Fleet;
+use headroom_core::fleet::{Fleet, ReplicaRange};
 use headroom_core::names::WorkloadName;
 use headroom_core::say::{Language, headline};
 use headroom_core::units::{Replicas, Span, Timestamp};
@@ -353,7 +353,9 @@ struct Lane {
     name: WorkloadName,
     stream: usize,
     factor: f64,
-    need_floor: u32,
+    range: ReplicaRange,
+    /// The most replicas a step has needed so far.
+    most_needed: u32,
     model: Arc<Model>,
     surges: SurgeWatch,
     optimum: Option<Optimum>,
@@ -444,13 +446,6 @@ pub fn run(
             notes.extend(left_as_it_is(name, peak / model.carries(), replicas));
         }
         let peak_need = survey.peak.map(|p| model.need(p * factor));
-        if let Some(peak) = peak_need.filter(|peak| *peak > workload.replicas.max.0) {
-            notes.push(format!(
-                "the peak of `{name}` needs {peak} replicas, but its policy allows {} at the most: no policy \
-                 within these bounds keeps the objective all the time",
-                workload.replicas.max
-            ));
-        }
         let begin = options
             .initial
             .unwrap_or_else(|| Replicas::ceil(survey.first_minute * factor / (BEGINS_AT * model.capacity)));
@@ -479,7 +474,8 @@ pub fn run(
             name: name.clone(),
             stream,
             factor,
-            need_floor: workload.replicas.min.0,
+            range: workload.replicas,
+            most_needed: 0,
             model: Arc::clone(model),
             surges: SurgeWatch::new(dt, model.carries()),
             optimum: options.against.contains(&Contender::Optimum).then(|| {
@@ -623,7 +619,7 @@ impl Race {
         options: &SimulateOptions,
         keeper: Keeper,
         steps: u64,
-        notes: Vec<String>,
+        mut notes: Vec<String>,
     ) -> Outcome {
         let names: Vec<String> = std::iter::once("headroom".to_owned())
             .chain((!options.recorded.is_empty()).then(|| RECORDED.to_owned()))
@@ -642,6 +638,7 @@ impl Race {
         let mut optimum: Option<OptimumResult> = None;
         let mut charts = Vec::new();
         for lane in self.lanes {
+            notes.extend(lane.out_of_reach());
             let best: Option<Bounds> = lane.optimum.map(Optimum::finish);
             if let Some(best) = &best {
                 let hours = best.exact as f64 * self.dt / 3600.0;
@@ -686,10 +683,23 @@ impl Race {
 }
 
 impl Lane {
+    /// What to tell where the load needs more than the policy allows.
+    fn out_of_reach(&self) -> Option<String> {
+        let Self { name, most_needed, range, .. } = self;
+        (*most_needed > range.max.0).then(|| {
+            format!(
+                "the peak of `{name}` needs {most_needed} replicas, but its policy allows {} at the most: no policy \
+                 within these bounds keeps the objective all the time",
+                range.max
+            )
+        })
+    }
+
     /// One step of headroom's plant and of all others.
     fn step(&mut self, plant: &mut Plant, demand: f64, step: u64, counts: bool) {
         let surge = self.surges.push(demand);
-        let need = self.model.need(demand).max(self.need_floor);
+        let need = self.model.need(demand).max(self.range.min.0);
+        self.most_needed = self.most_needed.max(need);
         let stepped = plant.advance(demand);
         self.meter.push(&stepped, plant.wanted(), need, surge, counts);
         if let Some(record) = &mut self.record {

@@ -6,6 +6,9 @@
 //!
 //! A policy may say what stands in for a signal, by direction ([`AbsentRule`](crate::fleet::AbsentRule)). What comes of
 //! every fault in either direction is a table in `docs/data-quality.md`, each cell of which a test checks.
+//!
+//! Source: Kubernetes' HPA, which skips a shrink while a metric is missing; that zero and absent differ is headroom's own
+//! rule. There are no defaults but that: hold.
 
 use crate::context::Context;
 use crate::decision::{Advice, By, Draft, Recommendation, SeenSignal};

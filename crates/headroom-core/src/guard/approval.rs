@@ -11,6 +11,8 @@
 //! ```
 //!
 //! There are no default limits: which change is large is for the policy to say.
+//!
+//! Source: B6 (approval required), B7 (plan, approve, apply).
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

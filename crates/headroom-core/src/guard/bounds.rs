@@ -1,4 +1,12 @@
 //! Bounds: the least and the most replicas.
+//!
+//! The last word on the number, in both directions: what lies outside comes back inside, whatever any strategy wants.
+//!
+//! ```text
+//! min ≤ count ≤ max, or what a proved forecast raises max to: ⌈forecast × (1 + buffer)⌉, at most `atMost`
+//! ```
+//!
+//! Source: A1 (2 to 50), A9 (20 % above the maximum). There are no defaults: what may be spent is for the policy to say.
 
 use crate::context::Context;
 use crate::decision::{By, Draft, Recommendation};

@@ -12,6 +12,8 @@
 //!
 //! Growth neither counts nor is stopped unless the policy says so. Coming back into the policy's range is never
 //! refused. The defaults and their sources stand with [`BreakerSettings`](crate::fleet::BreakerSettings).
+//!
+//! Source: B13 and B14, for the fleet instead of one workload.
 
 use super::safety::comes_back;
 use crate::context::Context;

@@ -2,6 +2,12 @@
 //!
 //! A change shows in the signals only after replicas have started and traffic has moved. Acting again before
 //! that doubles the answer to one question.
+//!
+//! ```text
+//! now < last change + (growing: up, shrinking: down)   nothing changes
+//! ```
+//!
+//! Source of defaults: A3 and A13 (300 s out, 600 s in).
 
 use crate::context::Context;
 use crate::decision::{By, Draft};

@@ -3,6 +3,8 @@
 //! Before growing: 300 s × (1 + half for each change of the last 600 s, at most 2), divided by the urgency. Before
 //! shrinking: 900 s times the same factor and times the urgency: a busy workload keeps what it has for longer. Never
 //! under 60 s. Mend: the source multiplies by half the number of recent events, which is zero where there was none.
+//!
+//! Source of rule and defaults: A18.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -3,6 +3,9 @@
 //! Growing and shrinking in turn costs starts and stops and helps nobody; it is the sign of limits too close
 //! together, or of a signal that follows the count. When the direction has turned several times within a stretch,
 //! shrinking waits for a while after the last change. Growing never waits: too many is only dear.
+//!
+//! Source: C1 (flapping prevented). Defaults: 15 min, three times the HPA's stabilisation window, within which it looks
+//! for the highest recommendation itself; three turns, the least that is no single correction.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

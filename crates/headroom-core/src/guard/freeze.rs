@@ -1,4 +1,10 @@
 //! Freeze: a person said to leave the workload alone.
+//!
+//! Whatever strategies and other guards say, nothing changes until the freeze ends or is taken back; who, why and until
+//! when stand in every decision meanwhile. Also coming back into bounds waits.
+//!
+//! Source: KEDA's `paused` annotation and the suspended processes of AWS. There are no defaults: a freeze without an end
+//! lasts until the thaw.
 
 use crate::context::Context;
 use crate::decision::{By, Draft};

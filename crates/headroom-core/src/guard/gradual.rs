@@ -2,6 +2,8 @@
 //!
 //! Conservative one up and one down, from an urgency of 1.5 moderate two up and one down, from 3 aggressive four up
 //! and two down. The wanted count is reached all the same, in more steps while there is time.
+//!
+//! Source of rule and defaults: A19; the urgency: A18.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -1,7 +1,7 @@
-//! One set of properties over every guard.
+//! One table and one set of properties over every guard.
 //!
-//! The guards come from the type that names who moves a number, and [`guard`] matches on all of it: a guard without a
-//! line here does not compile. Each guard's own file holds its table.
+//! The guards come from the type that names who moves a number, and [`examples`] matches on all of it: a guard without
+//! a line here does not compile. Each guard's own file holds the tests of its formula; this holds what is asked of all.
 
 use std::collections::BTreeMap;
 
@@ -12,57 +12,253 @@ use super::*;
 use crate::decision::By;
 use crate::fleet::Fleet;
 use crate::memory::Memory;
+use crate::reading::Absence;
 use crate::together::{BreakerMemory, Tight};
 
 type Rule = fn(&Context<'_>, &mut Draft);
 
-/// What is tried of each guard, with settings that switch it on; `None` for who is no guard.
-fn guard(by: By) -> Option<(Rule, &'static str)> {
-    Some(match by {
-        By::Strategies | By::Waiting | By::Person | By::Inspect => return None,
-        By::Settled => (
+/// One guard, settings that switch it on, and what becomes of a change in each row of its table.
+struct Example {
+    name: &'static str,
+    rule: Rule,
+    settings: &'static str,
+    /// Zero, the threshold, just over it, huge, not a number, absent.
+    cases: [Case; 6],
+    /// The count after each, and why it is not the one wanted.
+    rows: [&'static str; 6],
+}
+
+const HUGE: u32 = 1_000_000;
+
+/// The wanted count is what varies. Where a signal can't be read, "just over" is wanted: a guard that looks at no
+/// signal must not mind.
+fn wanting(base: &Case, threshold: u32, over: u32) -> [Case; 6] {
+    let blind = |absence| base.clone().want(over).sees("cpu", Err(absence));
+    let [zero, at, over, huge] = [0, threshold, over, HUGE].map(|want| base.clone().want(want));
+    [zero, at, over, huge, blind(Absence::NotANumber), blind(Absence::NeverSeen)]
+}
+
+/// A signal is what varies.
+fn seeing(base: &Case, signal: &str, threshold: f64, over: f64) -> [Case; 6] {
+    let (nan, absent) = (Err(Absence::NotANumber), Err(Absence::NeverSeen));
+    [Ok(0.0), Ok(threshold), Ok(over), Ok(1e300), nan, absent].map(|value| base.clone().sees(signal, value))
+}
+
+/// Ten replicas, of which nothing is wanted yet.
+fn ten() -> Case {
+    Case::new(10, 10)
+}
+
+/// What is tried of each guard; nothing for who is no guard.
+fn examples(by: By) -> Vec<Example> {
+    let one = |name, rule: Rule, settings, cases, rows| vec![Example { name, rule, settings, cases, rows }];
+    match by {
+        By::Strategies | By::Waiting | By::Person | By::Inspect => Vec::new(),
+        By::Settled => one(
+            "settled",
             |cx, draft| {
                 settled::limit(cx, draft);
                 settled::refuse(cx, draft);
             },
             "{}",
+            wanting(&Case::new(12, 12).in_flight(8, 12), 12, 13),
+            ["12: action-in-flight", "12", "13", "1000000", "13", "13"],
         ),
-        By::Absence => (|cx, draft| absence::limit(cx, &[], draft), "{}"),
-        By::Stabilise => (stabilise::limit, "{}"),
-        By::Step => (step::limit, "{}"),
-        By::Cooldown => (
-            |cx, draft| {
-                cooldown::limit(cx, draft);
-                dynamic_cooldown::limit(cx, draft);
-            },
-            r#"{ "cooldown": {}, "dynamicCooldown": { "urgency": [] } }"#,
+        By::Absence => {
+            // The age of the value is what has a threshold.
+            let four = ten().want(4);
+            let aged = |seconds| four.clone().saw("cpu", seconds, Ok(0.5));
+            let [zero, _, _, huge, nan, absent] = seeing(&four, "cpu", 0.0, 0.0);
+            one(
+                "absence",
+                |cx, draft| absence::limit(cx, &[], draft),
+                "{}",
+                [zero, aged(30), aged(31), huge, nan, absent],
+                ["4", "4", "10: held-for-absence", "4", "10: held-for-absence", "10: held-for-absence"],
+            )
+        }
+        By::Stabilise => one(
+            "stabilise",
+            stabilise::limit,
+            "{}",
+            wanting(
+                &ten().behavior(r#"{ "scaleDown": { "stabilization": "5m" } }"#).recommended(&[(10, 7)]),
+                7,
+                8,
+            ),
+            ["7: stabilising-down", "7", "8", "1000000", "8", "8"],
         ),
-        By::Bounds => (|cx, draft| bounds::limit(cx, &[], draft), "{}"),
-        By::Share => (within_a_share, "{}"),
-        By::RateLimit => (
+        By::Step => one(
+            "step",
+            step::limit,
+            "{}",
+            wanting(
+                &ten().behavior(
+                    r#"{ "scaleUp": { "policies": [{ "replicas": 5, "period": "60s" }] },
+                         "scaleDown": { "policies": [{ "percent": 10, "period": "60s" }] } }"#,
+                ),
+                15,
+                16,
+            ),
+            [
+                "9: step-down-limited",
+                "15",
+                "15: step-up-limited",
+                "15: step-up-limited",
+                "15: step-up-limited",
+                "15: step-up-limited",
+            ],
+        ),
+        By::Cooldown => {
+            // The time since the last change is what has a threshold.
+            let ago = |seconds| ten().want(12).changed(&[(seconds, 8, 10)]);
+            let blind = |absence| ago(0).sees("cpu", Err(absence));
+            let cases = [
+                ago(0),
+                ago(300),
+                ago(301),
+                ago(1_000_000_000),
+                blind(Absence::NotANumber),
+                blind(Absence::NeverSeen),
+            ];
+            let rows = ["10: cooling-down", "12", "12", "12", "10: cooling-down", "10: cooling-down"];
+            let mut both = one("cooldown", cooldown::limit, r#"{ "cooldown": {} }"#, cases, rows);
+            // Urgency 2 halves a pause of 450 s.
+            both.extend(one(
+                "dynamic cooldown",
+                dynamic_cooldown::limit,
+                r#"{ "dynamicCooldown": { "urgency": [{ "signal": "cpu", "above": "90%", "points": 2 }] } }"#,
+                seeing(&ago(300), "cpu", 0.9, 0.901),
+                ["10: cooling-down", "10: cooling-down", "12", "12", "10: cooling-down", "10: cooling-down"],
+            ));
+            both
+        }
+        By::Bounds => one(
+            "bounds",
+            |cx, draft| bounds::limit(cx, &[], draft),
+            "{}",
+            wanting(&ten().range(2, 20), 20, 21),
+            ["2: at-minimum", "20", "20: at-maximum", "20: at-maximum", "20: at-maximum", "20: at-maximum"],
+        ),
+        By::Share => one(
+            "share",
+            within_a_share,
+            "{}",
+            wanting(&ten(), 12, 13),
+            [
+                "8: supply-held",
+                "12",
+                "12: limit-reached",
+                "12: limit-reached",
+                "12: limit-reached",
+                "12: limit-reached",
+            ],
+        ),
+        By::RateLimit => one(
+            "rate limit",
             |cx, draft| {
                 rate_limit::limit(cx, draft);
                 rate_limit::refuse(cx, draft);
             },
             r#"{ "rateLimit": {} }"#,
+            wanting(&ten(), 13, 14),
+            [
+                "7: change-too-large",
+                "13",
+                "13: change-too-large",
+                "13: change-too-large",
+                "13: change-too-large",
+                "13: change-too-large",
+            ],
         ),
-        By::GradualSteps => (gradual::limit, r#"{ "gradualSteps": { "urgency": [] } }"#),
-        By::Safety => (
+        By::GradualSteps => one(
+            "gradual steps",
+            gradual::limit,
+            r#"{ "gradualSteps": { "urgency": [{ "signal": "cpu", "above": "90%", "points": 2 }] } }"#,
+            seeing(&ten().want(20), "cpu", 0.9, 0.901),
+            [
+                "11: gradual-step",
+                "11: gradual-step",
+                "12: gradual-step",
+                "12: gradual-step",
+                "11: gradual-step",
+                "11: gradual-step",
+            ],
+        ),
+        By::Safety => one(
+            "safety",
             |cx, draft| {
                 safety::limit(cx, draft);
                 safety::refuse(cx, draft);
             },
-            r#"{ "safety": {} }"#,
+            r#"{ "safety": { "dependencies": [{ "signal": "p95", "wellBelow": "100ms" }] } }"#,
+            seeing(&ten().want(12), "p95", 0.1, 0.101),
+            [
+                "12",
+                "10: dependency-unwell",
+                "10: dependency-unwell",
+                "10: dependency-unwell",
+                "10: dependency-unwell",
+                "10: dependency-unwell",
+            ],
         ),
-        By::QuietHours => {
-            (quiet_hours::refuse, r#"{ "quietHours": { "hours": [{ "from": "00:00", "to": "23:00" }] } }"#)
-        }
-        By::Flapping => (flapping::refuse, r#"{ "flapping": { "turns": 1 } }"#),
-        By::Approval => (approval::refuse, r#"{ "approval": { "growAbove": 3, "shrinkAbove": 3 } }"#),
-        By::Watch => (watch::limit, r#"{ "watch": {} }"#),
-        By::Freeze => (freeze::refuse, "{}"),
-        By::Breaker => (under_a_breaker, "{}"),
-    })
+        By::QuietHours => one(
+            "quiet hours",
+            quiet_hours::refuse,
+            r#"{ "quietHours": { "hours": [{ "from": "00:00", "to": "23:00" }] } }"#,
+            wanting(&ten(), 10, 11),
+            ["10: quiet-hours", "10", "11", "1000000", "11", "11"],
+        ),
+        By::Flapping => one(
+            "flapping",
+            flapping::refuse,
+            r#"{ "flapping": { "turns": 1 } }"#,
+            wanting(&ten().changed(&[(200, 8, 12), (100, 12, 10)]), 10, 11),
+            ["10: swings", "10", "11", "1000000", "11", "11"],
+        ),
+        By::Approval => one(
+            "approval",
+            approval::refuse,
+            r#"{ "approval": { "growAbove": 3, "shrinkAbove": 3 } }"#,
+            wanting(&ten(), 13, 14),
+            [
+                "10: needs-approval",
+                "13",
+                "10: needs-approval",
+                "10: needs-approval",
+                "10: needs-approval",
+                "10: needs-approval",
+            ],
+        ),
+        By::Watch => one(
+            "watch",
+            watch::limit,
+            r#"{ "watch": {} }"#,
+            wanting(&Case::new(6, 6).undone(10, 1), 10, 11),
+            ["10: shrink-undone", "10", "11", "1000000", "11", "11"],
+        ),
+        By::Freeze => one(
+            "freeze",
+            freeze::refuse,
+            "{}",
+            wanting(&ten().frozen_for(Some(1)), 10, 11),
+            ["10: frozen", "10", "10: frozen", "10: frozen", "10: frozen", "10: frozen"],
+        ),
+        By::Breaker => one(
+            "breaker",
+            under_a_breaker,
+            "{}",
+            wanting(&ten(), 11, 12),
+            [
+                "10: breaker-trips",
+                "11",
+                "10: breaker-trips",
+                "10: breaker-trips",
+                "10: breaker-trips",
+                "10: breaker-trips",
+            ],
+        ),
+    }
 }
 
 /// Room to grow to 12, and 8 that others hold.
@@ -92,10 +288,34 @@ fn under_a_breaker(cx: &Context<'_>, draft: &mut Draft) {
     breaker::refuse(cx, &Together::new(&fleet, &memories, BreakerMemory::default()), draft);
 }
 
-fn guards() -> Vec<By> {
+fn guards() -> Vec<(By, Example)> {
     let schema = serde_json::to_value(schemars::schema_for!(By)).unwrap();
     let names = schema["oneOf"].as_array().unwrap().iter().map(|one| one["const"].clone());
-    names.map(|name| serde_json::from_value(name).unwrap()).filter(|by| guard(*by).is_some()).collect()
+    let all = names.map(|name| serde_json::from_value(name).unwrap());
+    all.flat_map(|by| examples(by).into_iter().map(move |example| (by, example))).collect()
+}
+
+/// The count after a guard, and why it is not the one that was wanted.
+fn became(draft: &Draft) -> String {
+    let (wanted, steps, refusal) = draft.clone().into_parts();
+    let moved = steps.last().filter(|step| step.by != By::Strategies).map(|step| step.why.code());
+    match refusal.map(|refusal| refusal.why.code()).or(moved) {
+        Some(why) => format!("{wanted}: {why}"),
+        None => wanted.to_string(),
+    }
+}
+
+/// Zero, the threshold, just over it, huge, not a number and absent, of every guard.
+#[test]
+fn every_guard_keeps_its_table() {
+    let mut wrong = Vec::new();
+    for (_, Example { name, rule, settings, cases, rows }) in guards() {
+        let found = cases.map(|case| became(&case.guards(settings).drafted(rule)));
+        if found.each_ref().map(String::as_str) != rows {
+            wrong.push(format!("{name} gives {found:#?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 /// Any past, any present, any want.
@@ -132,8 +352,7 @@ proptest! {
     /// bounds and an undo ask for more, and they stay within what the policy allows and what there was before.
     #[test]
     fn every_guard_only_limits((from, want, case) in any_change()) {
-        for by in guards() {
-            let (rule, settings) = guard(by).unwrap();
+        for (by, Example { rule, settings, .. }) in guards() {
             let case = case.clone().guards(settings);
             let draft = case.drafted(rule);
             prop_assert_eq!(&draft, &case.drafted(rule), "{:?}", by);

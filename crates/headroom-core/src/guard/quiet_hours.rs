@@ -2,6 +2,8 @@
 //!
 //! A sale, a shift without anyone at hand, the hour of the backup: people know hours in which a change is not worth
 //! its risk. By default growing stays possible, because a surge does not keep office hours.
+//!
+//! Source: B6 (business hours in the resource's own zone). There are no default hours; the time zone is UTC.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -2,6 +2,12 @@
 //!
 //! Its memory is the journal's, so a restart does not forget. A change that is too large is cut to size (the
 //! source refuses it, which would leave a workload that needs four for ever without); one too many is refused.
+//!
+//! ```text
+//! |change| ≤ replicasPerChange,  changes within an hour < perHour,  now ≥ last change + apart
+//! ```
+//!
+//! Source of rule and defaults: B14 (5 an hour, 3 replicas, 300 s).
 
 use crate::context::Context;
 use crate::decision::{By, Draft};

@@ -5,6 +5,8 @@
 //! dependency is unhealthy (a signal at or above its limit, or one that can't be read) nothing changes: more replicas
 //! on a sick database make it worse, fewer hide it. A change whose way back is shut, because the present count lies
 //! outside what the policy allows, is only made to come back inside.
+//!
+//! Source of rule and defaults: B13.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -5,6 +5,14 @@
 //! advise mode, there is a pause in which no change is made, whoever wants it; it doubles with each failure in a
 //! row. That is a refusal, after every other guard: also coming back into bounds is not repeated ten times a
 //! second.
+//!
+//! ```text
+//! under way to n:            only more than n passes
+//! k-th failure in a row:     nothing for min(1 s × 2^(k−1), 60 s)
+//! only said (advise mode):   nothing for 60 s
+//! ```
+//!
+//! Source: A35 (out of the way while a change is under way); the pauses run from one tick of headroom to one of the source.
 
 use crate::context::Context;
 use crate::decision::{By, Draft};

@@ -13,6 +13,9 @@
 //!
 //! Giving way is no conclusion from absent data, but it stops at the same line, and at every limit of speed: what is
 //! blind, frozen, cooling down or refused by another guard does not give, and the next higher priority gives instead.
+//!
+//! Source: A33 (20 connections a replica, 1000 in all), A35 (priorities). There are no defaults: what there is of a thing is
+//! for the policy to say.
 
 use super::absence;
 use crate::context::Context;

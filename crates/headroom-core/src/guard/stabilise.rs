@@ -3,6 +3,8 @@
 //! Shrinking goes no lower than the highest recommendation of the last `scaleDown.stabilization` (5 min),
 //! growing no higher than the lowest of the last `scaleUp.stabilization` (0 s). A short dip or spike passes
 //! without a change.
+//!
+//! Source of rule and defaults: Kubernetes' HPA (300 s for shrinking, 0 s for growing), A4.
 
 use crate::context::Context;
 use crate::decision::{By, Draft};

@@ -1,6 +1,8 @@
 //! Step: the HPA's limits of speed (A4).
 //!
 //! The arithmetic is [`super::velocity`]; here the policy's rules meet the remembered changes.
+//!
+//! Source: Kubernetes' HPA, A4. By default there is no limit; `examples/step.yaml` shows one.
 
 use crate::context::{Context, Direction};
 use crate::decision::{By, Draft};

@@ -2,12 +2,13 @@
 
 use crate::action::ActionRecord;
 use crate::context::Context;
-use crate::decision::{By, DecisionId, Draft};
+use crate::decision::{By, DecisionId, Draft, SeenSignal};
 use crate::fleet::{Behavior, FleetDocument, GuardSettings, ReplicaRange};
 use crate::guard::watch::Undone;
 use crate::memory::{Change, Failure, Freeze, Memory};
-use crate::names::WorkloadName;
+use crate::names::{SignalName, WorkloadName};
 use crate::observation::TargetStatus;
+use crate::reading::{Absence, Reading, Sample};
 use crate::reason::{Reason, Seen};
 use crate::strategy::testing::NOW;
 use crate::units::{Level, Replicas, Span, Timestamp, Unit};
@@ -26,6 +27,8 @@ pub(crate) struct Case {
     failed_until: Option<u64>,
     freeze: Option<Option<u64>>,
     undone: Option<(u32, u64)>,
+    /// What is seen: how many seconds old, and what.
+    signals: Vec<(SignalName, u64, Result<f64, Absence>)>,
 }
 
 fn ago(seconds: i64) -> Timestamp {
@@ -46,7 +49,22 @@ impl Case {
             failed_until: None,
             freeze: None,
             undone: None,
+            signals: Vec::new(),
         }
+    }
+    /// The same, with another want.
+    pub(crate) fn want(mut self, want: u32) -> Self {
+        self.want = want;
+        self
+    }
+    /// `cpu` (a share) or `p95` (seconds) shows this; a strategy needs `cpu` then.
+    pub(crate) fn sees(self, signal: &str, value: Result<f64, Absence>) -> Self {
+        self.saw(signal, 0, value)
+    }
+    /// The same, so many seconds ago; a value is fresh for 30 s.
+    pub(crate) fn saw(mut self, signal: &str, seconds: u64, value: Result<f64, Absence>) -> Self {
+        self.signals.push((signal.parse().unwrap(), seconds, value));
+        self
     }
     pub(crate) fn range(mut self, min: u32, max: u32) -> Self {
         self.range = ReplicaRange { min: Replicas(min), max: Replicas(max) };
@@ -95,12 +113,20 @@ impl Case {
 
     /// The draft after `guard`.
     pub(crate) fn drafted(&self, guard: impl Fn(&Context<'_>, &mut Draft)) -> Draft {
+        let strategies = match self.signals.is_empty() {
+            true => serde_json::json!([]),
+            false => serde_json::json!([{ "threshold": { "signal": "cpu" } }]),
+        };
         let document: FleetDocument = serde_json::from_value(serde_json::json!({
             "apiVersion": "headroom.dev/v1alpha1", "kind": "Fleet", "metadata": { "name": "test" },
             "spec": { "workloads": { "web": {
                 "target": { "process": { "command": ["app"] } },
                 "replicas": self.range,
-                "strategies": [],
+                "signals": {
+                    "cpu": { "push": { "unit": "ratio", "scope": "perReplica" }, "freshFor": "30s" },
+                    "p95": { "push": { "unit": "seconds", "scope": "quality" }, "freshFor": "30s" },
+                },
+                "strategies": strategies,
                 "behavior": self.behavior,
                 "guards": self.guards,
             } } }
@@ -146,13 +172,14 @@ impl Case {
             ready: Replicas(self.from),
             ..TargetStatus::default()
         };
+        let signals: Vec<SeenSignal> = self.signals.iter().map(seen).collect();
         let cx = Context {
             at: NOW,
             name: &name,
             workload,
             status: &status,
             current: status.wanted,
-            signals: &[],
+            signals: &signals,
             memory: &memory,
             strategy: 0,
         };
@@ -161,4 +188,12 @@ impl Case {
         guard(&cx, &mut draft);
         draft
     }
+}
+
+fn seen((name, seconds, value): &(SignalName, u64, Result<f64, Absence>)) -> SeenSignal {
+    let at = NOW.minus(Span::seconds(*seconds));
+    let sample = value.as_ref().ok().map(|value| Sample::new(at, Level::new(*value).unwrap()));
+    let unit = if name.as_str() == "cpu" { Unit::Ratio } else { Unit::Seconds };
+    let reading = Reading::of(sample.as_ref(), value.as_ref().err(), NOW, Span::seconds(30));
+    SeenSignal { name: name.clone(), unit, reading }
 }

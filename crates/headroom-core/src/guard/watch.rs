@@ -19,6 +19,8 @@
 //! Defaults: `for` 5m (A29: the health grace of a new replica, 300 s); `unwellFor` 30s (A14: a health check's interval:
 //! two looks at the least); `hold` 15m (as [`Flapping`](super::Flapping) holds). A change that a guard or the check of
 //! the plan refuses is not watched; its decision says by whom and why it was rejected.
+//!
+//! Source: B8 (watched, with a verdict and a way back), B13.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -8,6 +8,9 @@
 //! Mend: with `max` alone a permanently hot system raises its own threshold without bound, until nothing is ever high.
 //! A ceiling (85 % by default) caps it. Between the thresholds nothing changes; beyond them the count goes to the
 //! target in proportion, as the threshold strategy does.
+//!
+//! Source of rule and defaults: A17 (five minutes, 288 of them, 50 samples, the factors); thresholds before anything is
+//! learned, target and cooldown: A1; the ceiling: A17's mend.
 
 use std::collections::VecDeque;
 

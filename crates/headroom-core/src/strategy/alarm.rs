@@ -8,6 +8,9 @@
 //! What periods without data mean is written down (`treatMissing`), with CloudWatch's rules, whose tables are run
 //! against [`state`]. One rule goes before them all: an alarm never shrinks a workload whose signal can't be read
 //! now. While it does not ring an alarm abstains, so that of a pair (grow above, shrink below) each speaks alone.
+//!
+//! Source of rule and defaults: A13 (300 s, two periods, cooldowns); `statistic`, `treatMissing` and the rounding default
+//! to what CloudWatch and AWS step scaling default to.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

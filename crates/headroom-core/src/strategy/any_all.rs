@@ -4,6 +4,8 @@
 //! memory < 20 %, response < 0.5 s and errors < 1 %; 300 s between changes. It says nothing about the size of a
 //! step; two up and one down is the usual asymmetry, and both can be set. Growing needs one condition that can
 //! be read; shrinking needs all of them, so an absent signal can never shrink anything.
+//!
+//! Source of rule and defaults: A7 (limits, 300 s), B12; the steps of two and one: A19, moderate.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -3,6 +3,8 @@
 //! The source's horizontal rule: twice as many above 80 %, half as many below 30 %, 1 to 10. Crude, but a surge of
 //! unknown size is found in the logarithm of its size. A half is rounded up: what remains must carry the load, and
 //! below 30 % twice that is still below the 80 % at which it would double again.
+//!
+//! Source of rule and defaults: B9; the cooldown: B14 (300 s between two events).
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

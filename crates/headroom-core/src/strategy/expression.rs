@@ -3,6 +3,8 @@
 //! For the rule that no other strategy has. The formula ([`crate::formula`]) gives a count, or, with `perReplica`, a
 //! total that is shared out (KEDA's scaling modifiers: a formula over triggers and a target). Where it has no value,
 //! because a signal it needs can't be read and no `??` stands in, the strategy abstains.
+//!
+//! Source: KEDA, `scalingModifiers`. There are no defaults: the formula is the policy's own.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

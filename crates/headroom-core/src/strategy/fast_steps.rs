@@ -4,6 +4,8 @@
 //! replica of 100 to 150 add one, up to 200 two, from 200 on four; shrinking takes one away when the value has
 //! been below half for 3 × 60 s. Growing pauses 10 s so that one surge is answered once per start, shrinking
 //! 300 s (the figure of its code; its text says at least 30 s).
+//!
+//! Source of rule and defaults: C1.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -2,6 +2,8 @@
 //!
 //! The plainest strategy: a baseline under others (the highest want wins), a workload that is not to be scaled, or
 //! the static fleet that a comparison needs.
+//!
+//! Source: the static fleets that A28 reckons against. There are no defaults: the count is the policy's own.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

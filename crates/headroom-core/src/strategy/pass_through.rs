@@ -3,6 +3,9 @@
 //! An outside recommender (a planning tool, another autoscaler, a person with a push) sends a count as a signal;
 //! here it becomes a want, and headroom's guards, bounds and explanations apply to it. Rounded up, limited to so many
 //! replicas at a time, and like any signal it is only acted on while it is fresh.
+//!
+//! Source: Nomad Autoscaler, strategy plugin `pass-through`. There are no defaults: without limits a step is as large as
+//! it is asked for.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -4,6 +4,8 @@
 //! emergency: four times as many. Mend: the source returns the first phase that holds, which is the mildest; here
 //! the most severe counts. Rounded up. The phases only grow; what shrinks is another strategy's business, so while
 //! none holds this one abstains.
+//!
+//! Source of rule and defaults: A20; the pause after growing: the shortest one of A18 (60 s).
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -7,6 +7,9 @@
 //! A forecast is believed only while it has proved better than "as now", "as yesterday" and "as last week" on loads
 //! that came after it was made; else the strategy abstains and gives the figures. So it goes beside a strategy that
 //! measures: the higher want counts (D2).
+//!
+//! Sources of rule and defaults: A8, A9 (buffer 600 s, 20 % above the maximum), B11 (1.5 and 0.5 times the present
+//! count). The level of 90 % is our own: the tenth that goes beyond is what measuring strategies are for.
 
 use headroom_forecast::Standing;
 use schemars::JsonSchema;

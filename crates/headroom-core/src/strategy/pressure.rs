@@ -3,6 +3,8 @@
 //! The source's web rule: pressure is the highest of cpu ÷ 60 %, response time ÷ 2 s and requests a second ÷ 100 for
 //! each replica. Above 1.2 the count becomes count × pressure × 1.1, below .6 count × .9. Growing needs one ratio
 //! that can be read; shrinking needs them all. Growth rounds up; a shrink rounds down but by one at least.
+//!
+//! Source of rule and defaults: A35; the cooldown: A13.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -9,6 +9,9 @@
 //!
 //! The same arithmetic is AWS's "backlog per instance" (acceptable latency ÷ time per message) and KEDA's queue
 //! scalers; their tables are run against [`workers`] and [`evenly`].
+//!
+//! Source of rule: A26. Defaults: `idleFor` KEDA's `cooldownPeriod` (300 s), `activation` KEDA's
+//! `activationThreshold` (0), `concurrency` 1: a worker that takes one message at a time is the least.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

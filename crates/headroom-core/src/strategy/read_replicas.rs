@@ -1,9 +1,11 @@
 //! Database tier: read replicas for reads, a larger class for writes (A24, A33).
 //!
 //! Reads above 1000 I/O operations a second with a CPU above 70 % add a read replica, at most five in all; when both
-//! are below half of that, one goes. Writes can't be spread: more than 500 of them a second with a CPU above 80 %
-//! ask for the primary's next machine class, which this strategy says but can't do, so it abstains with that
-//! advice.
+//! are below half of that, one goes. Where all five are not enough it stays there and advises caches (A33). Writes can't
+//! be spread: more than 500 of them a second with a CPU above 80 % ask for the primary's next machine class, which this
+//! strategy says but can't do, so it abstains with that advice.
+//!
+//! Source of rule and defaults: A24; the cooldown is that of A13's simple policies.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -81,9 +83,12 @@ impl Recommend for ReadReplicas {
         let (reads_seen, cpu_seen) = (cx.seen(&self.reads, reads), cx.seen(&self.cpu, cpu));
         let half = |quantity: &Quantity| quantity.level.get() / 2.0;
         if reads.value > self.reads_above.level && cpu.value > self.cpu_above.level {
-            let want = cx.current().plus(1).min(self.most).max(cx.current());
+            if cx.current() >= self.most {
+                let why = Reason::CacheAdvised { seen: reads_seen, replicas: self.most };
+                return Advice::wants(cx.current(), why);
+            }
             let why = Reason::SignalAbove { seen: reads_seen, limit: self.reads_above.level };
-            return super::after_cooldown(cx, want, why, self.cooldown);
+            return super::after_cooldown(cx, cx.current().plus(1), why, self.cooldown);
         }
         if let Some(writes) = &self.writes
             && let Ok(sample) = cx.fresh(writes)
@@ -129,14 +134,16 @@ mod tests {
         serde_json::from_value(serde_json::json!({ "reads": "iops", "cpu": "cpu", "writes": "rps" })).unwrap()
     }
 
-    /// A24: both limits for a replica, both for a class, at most five.
+    /// A24: both limits for a replica, both for a class, at most five. A33: then caches are advised.
     #[test]
     fn reads_add_a_replica_and_writes_ask_for_a_class() {
         for (reads, cpu, current, expected, code) in [
             (1001.0, 0.71, 2, 3, "signal-above"),
             (1000.0, 0.71, 2, 2, "within-band"),
             (1001.0, 0.70, 2, 2, "within-band"),
-            (1e300, 1e300, 5, 5, "signal-above"),
+            (1e300, 1e300, 4, 5, "signal-above"),
+            (1001.0, 0.71, 5, 5, "cache-advised"),
+            (1e300, 1e300, 6, 6, "cache-advised"),
             (499.0, 0.34, 3, 2, "all-below"),
             (0.0, 0.0, 0, 0, "all-below"),
             (499.0, 0.35, 3, 3, "within-band"),

@@ -9,6 +9,8 @@
 //!
 //! A schedule sets counts (`replicas`), floors (`min`, A11: reactive scaling works above it) or ceilings (`max`). The
 //! calendar is asked only when something may change; in between the answer is remembered.
+//!
+//! Source of rule: A10, A11. There are no default entries; the time zone is UTC, as cron in Kubernetes has it.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -8,6 +8,8 @@
 //! Two mends. The source divides by the threshold, so a CPU, which can't exceed 100 %, adds at most .43 of its
 //! weight and the score hardly ever reaches .3: here each figure is measured against its own ceiling. And weights
 //! are renormalised over the figures that can be read, but only for growing: shrinking needs them all.
+//!
+//! Source of rule and defaults: A16; the sizes of steps: A19 (aggressive 4, moderate 2 and 1); the cooldown: A7, A18.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -8,6 +8,8 @@
 //! Cooldowns as AWS's target tracking has them (300 s out, 600 s in, A3): the one for growing never holds back
 //! a growth beyond what is already asked for, so it only bears on the second form, whose value is still that of
 //! the old fleet; the one for shrinking counts from the last shrink.
+//!
+//! Source of rule and defaults: A3; the tolerance: Kubernetes' HPA.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

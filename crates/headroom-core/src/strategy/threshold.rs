@@ -8,6 +8,8 @@
 //!
 //! The count starts from the *ready* replicas, as in the HPA: what each shows says nothing about those that
 //! still start, and counting those would answer one surge twice.
+//!
+//! Source of rule and defaults: A1.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -3,6 +3,8 @@
 //! Where traffic is known to follow the clock, its classes are written down as shares of a baseline: 09–10 200 %
 //! of ten replicas is 20. Outside the classes the baseline itself is wanted. Rounded up; of overlapping classes the
 //! highest counts. It is a rule of thumb, so it goes well with one that measures: the highest want wins (D2).
+//!
+//! Source of rule: A2. There are no default classes; the time zone is UTC.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

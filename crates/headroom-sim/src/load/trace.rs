@@ -21,6 +21,9 @@ const HEADER: &str = "timestamp,value";
 const LONGEST_LINE: usize = 256;
 /// So many first differences tell the spacing of a trace; their median is immune to a gap among them.
 const SPACING_FROM: usize = 1001;
+/// A gap longer than this, and than all that was measured, is taken for a wrong stamp: nothing would be left of the trace
+/// but a straight line.
+const LONGEST_GAP: Span = Span::days(1);
 /// A plain number from here on is milliseconds (as seconds it would be after the year 5000).
 const MILLISECONDS_FROM: f64 = 1e11;
 
@@ -68,8 +71,16 @@ impl TraceSource {
     fn open(&self) -> Result<Box<dyn BufRead>, LoadError> {
         Ok(match self {
             Self::File(path) => {
-                let file = File::open(path)
-                    .map_err(|why| LoadError::Unreadable { trace: self.name(), why: why.to_string() })?;
+                let unreadable = |why: String| LoadError::Unreadable { trace: self.name(), why };
+                // Opening a pipe that nobody writes to would wait for ever.
+                let kind = std::fs::metadata(path).map_err(|why| unreadable(why.to_string()))?;
+                if !kind.is_file() {
+                    return Err(unreadable(
+                        "it is no plain file, and a trace is read more than once; write it to a file first"
+                            .to_owned(),
+                    ));
+                }
+                let file = File::open(path).map_err(|why| unreadable(why.to_string()))?;
                 Box::new(BufReader::with_capacity(1 << 16, file))
             }
             Self::Text { text, .. } => Box::new(BufReader::new(Cursor::new(SharedText(Arc::clone(text))))),
@@ -236,17 +247,28 @@ pub fn check(source: &TraceSource) -> Result<TraceFacts, LoadError> {
     let spacing = spacing(source)?;
     let mut rows = Rows::open(source)?;
     let (mut start, mut last, mut count, mut gaps, mut longest) = (None, 0, 0_u64, 0_u64, 0_i64);
+    let mut after_longest = 0;
     while let Some((at, _)) = rows.next()? {
         if start.is_none() {
             start = Some(at);
         } else {
             let apart = at - last;
-            if apart * 2 > spacing * 3 {
-                gaps += 1;
-                longest = longest.max(apart);
+            gaps += u64::from(apart * 2 > spacing * 3);
+            if apart > longest {
+                (longest, after_longest) = (apart, rows.number);
             }
         }
         (last, count) = (at, count + 1);
+    }
+    let longest = if gaps > 0 { longest } else { 0 };
+    let measured = i64::try_from(count).unwrap_or(i64::MAX).saturating_mul(spacing);
+    if longest > measured && Span::millis(longest.unsigned_abs()) > LONGEST_GAP {
+        let gap = Span::millis(longest.unsigned_abs());
+        rows.number = after_longest;
+        return Err(rows.bad(format!(
+            "comes {gap} after the row before, longer than all that was measured; if the stamp is right, split the \
+             trace there"
+        )));
     }
     let start = start.ok_or_else(|| LoadError::Empty { trace: source.name() })?;
     let span = |ms: i64| Span::millis(ms.unsigned_abs());
@@ -498,6 +520,10 @@ mod tests {
             let error = check(&text(rows)).unwrap_err().to_string();
             assert!(error.contains(expected), "{rows:?}: {error}");
         }
+        let far = check(&text("timestamp,value\n0,1\n1,1\n2,1\n86500,1\n86501,1\n")).unwrap_err().to_string();
+        assert!(far.contains("line 5: comes 1d1m38s after"), "{far}");
+        let folder = check(&TraceSource::File("/".into())).unwrap_err().to_string();
+        assert!(folder.contains("is no plain file"), "{folder}");
         let long = format!("timestamp,value\n{}", "9".repeat(1000));
         assert!(check(&text(&long)).unwrap_err().to_string().contains("longer than 256 bytes"));
         let missing = check(&TraceSource::File("no/such.csv".into())).unwrap_err().to_string();

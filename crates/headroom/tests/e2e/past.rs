@@ -1,8 +1,11 @@
 //! What is made of the past: backtests, extracted decisions, scenarios, and simulations from the command line.
 
+use std::fmt::Write as _;
+use std::io::Write as _;
+
 use serde_json::Value;
 
-use crate::rig::{Rig, alone, eventually, load, policy, stderr, stdout};
+use crate::rig::{Rig, alone, eventually, headroom, load, policy, stderr, stdout};
 
 /// C5: a recorded run, asked "what would another policy have done", beside what was done; and one of its decisions as a
 /// test case that needs no journal.
@@ -112,6 +115,7 @@ fn bad_traces_are_refused_with_their_line() {
         (b"timestamp,value\n0,1\n10,many\n", "no number"),
         (b"timestamp,value\n0,1\nsoon,2\n", "no moment"),
         (b"timestamp,value\n0,1\n10\n", "no comma"),
+        (b"timestamp,value\n0,1\n10,2\n20,3\n1795253400,4\n", "line 5: comes 20778d9h29m40s after"),
         (b"timestamp,value\n0,1\n\xff\xfe,2\n", "not text"),
         (&[0x7f; 4096], "no trace"),
     ] {
@@ -122,4 +126,83 @@ fn bad_traces_are_refused_with_their_line() {
     }
     let missing = alone(&["simulate", "--trace", "none.csv"], folder.path());
     assert!(stderr(&missing).contains("none.csv can't be read"), "{}", stderr(&missing));
+}
+
+/// A gap is bridged and told; a pipe, which can't be read twice, is refused before anybody waits for it; a policy that no
+/// load can be kept with is refused or told of.
+#[test]
+fn what_a_simulation_can_not_show_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let simulate = |trace: &str| alone(&["simulate", "--trace", trace], folder.path());
+    let fleet = |text: &str| std::fs::write(folder.path().join("fleet.yaml"), text).unwrap();
+    let trace = "timestamp,value\n0,100\n10,100\n20,100\n30,100\n120,9000\n130,9000\n";
+    std::fs::write(folder.path().join("t.csv"), trace).unwrap();
+    fleet(&policy(2, 20));
+    let said = simulate("t.csv");
+    assert!(said.status.success(), "{}", stderr(&said));
+    assert!(stderr(&said).contains("has 1 gaps, the longest 1m30s; they are bridged"), "{}", stderr(&said));
+    let out_of_reach = "needs 100 replicas, but its policy allows 20 at the most";
+    assert!(stderr(&said).contains(out_of_reach), "{}", stderr(&said));
+    let pipe = folder.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for (trace, expected) in [("pipe", "is no plain file"), (".", "is no plain file")] {
+        let said = simulate(trace);
+        assert_eq!(said.status.code(), Some(1), "{trace}: {}", stdout(&said));
+        assert!(stderr(&said).contains(expected), "{trace} gives {}", stderr(&said));
+    }
+    fleet(&policy(20, 2));
+    let said = simulate("t.csv");
+    assert!(!said.status.success());
+    assert!(stderr(&said).contains("replicas"), "{}", stderr(&said));
+}
+
+/// A trace of 200 MB and forty days is simulated in a third of its size at the most: it is never held.
+#[test]
+fn a_trace_of_any_size_takes_the_same_memory() {
+    const DAYS: u32 = 40;
+    const MOST: u64 = 64 << 20;
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("fleet.yaml"), policy(2, 20)).unwrap();
+    let trace = folder.path().join("t.csv");
+    let mut file = std::io::BufWriter::new(std::fs::File::create(&trace).unwrap());
+    file.write_all(b"timestamp,value\n").unwrap();
+    let mut rows = String::new();
+    for minute in 0..DAYS * 1440 {
+        let load = 500 - (minute % 1440).abs_diff(720) / 2;
+        rows.clear();
+        for second in 0..60 {
+            writeln!(rows, "{}.000,{load}.0000000000000000000000000000000000000000", minute * 60 + second)
+                .unwrap();
+        }
+        file.write_all(rows.as_bytes()).unwrap();
+    }
+    file.flush().unwrap();
+    let bytes = std::fs::metadata(&trace).unwrap().len();
+    assert!(bytes > 180_000_000, "{bytes}");
+    let out = folder.path().join("out.json");
+    let mut simulation = std::process::Command::new(headroom())
+        .args(["simulate", "--trace", "t.csv", "--step", "60s", "--against", "hpa,optimum", "-o", "json"])
+        .current_dir(folder.path())
+        .stdout(std::fs::File::create(&out).unwrap())
+        .spawn()
+        .unwrap();
+    let mut peak = 0;
+    let ended = loop {
+        peak = high_water(simulation.id()).unwrap_or(peak);
+        if let Some(ended) = simulation.try_wait().unwrap() {
+            break ended;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    };
+    assert!(ended.success());
+    assert!((1..MOST).contains(&peak), "{peak} bytes for a trace of {bytes}");
+    let outcome: Value = serde_json::from_str(&std::fs::read_to_string(&out).unwrap()).unwrap();
+    assert_eq!(outcome["steps"], DAYS * 1440);
+}
+
+/// The most memory a process has held, in bytes; `None` once it has ended.
+fn high_water(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().trim_end_matches("kB").trim().parse::<u64>().ok().map(|kib| kib * 1024)
 }

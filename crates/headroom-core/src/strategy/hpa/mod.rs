@@ -8,6 +8,9 @@
 //! Where a sample comes with the parts of each replica, replicas without a part are *missing* and those that start
 //! are *unready*, as in the HPA. Where it is only an average, every ready replica is taken to show it, and the
 //! starting ones are unready. A part of a replica the target does not know is left out.
+//!
+//! Source of rule and defaults: Kubernetes, HPA v2 and the flags of its controller (tolerance 10 %, CPU initialization
+//! period 5 min, initial readiness delay 30 s).
 
 pub mod calculator;
 pub mod pods;
