@@ -332,7 +332,7 @@ fn simulate(
             past.signal, past.resolution
         ));
     }
-    let mut outcome = headroom_sim::run(fleet, &loads, &options, &mut ())?;
+    let mut outcome = headroom_sim::run(fleet, &loads, &options, &mut super::progress::Progress::new())?;
     notes.append(&mut outcome.notes);
     let overloaded: f64 = outcome
         .contenders

@@ -16,6 +16,7 @@ mod freeze;
 mod history;
 mod journal;
 mod plan;
+mod progress;
 mod push;
 mod run;
 mod simulate;

@@ -11,8 +11,8 @@ use headroom_sim::fault::Fault;
 use headroom_sim::load::Load;
 use headroom_sim::world::Model;
 use headroom_sim::{Loads, Observer, SimulateOptions, render_html, render_table};
-use indicatif::{ProgressBar, ProgressStyle};
 
+use super::progress::Progress;
 use crate::cli::Simulate;
 use crate::exit::Exit;
 use crate::output::Printer;
@@ -23,14 +23,13 @@ pub(crate) fn run(args: &Simulate, printer: Printer) -> Result<Exit> {
     let load = load(args)?;
     let options = options(args, load.step()?)?;
     let mut watcher = Watcher {
-        bar: bar(),
+        bar: Progress::new(),
         decisions: args.decisions.as_deref().map(DecisionsFile::create).transpose()?,
         workload: fleet.workloads().keys().next().cloned(),
         failed: None,
     };
-    let outcome = headroom_sim::run(&fleet, &Loads::from(load), &options, &mut watcher);
-    watcher.bar.finish_and_clear();
-    let outcome = outcome?;
+    let outcome = headroom_sim::run(&fleet, &Loads::from(load), &options, &mut watcher)?;
+    drop(watcher.bar);
     if let Some(error) = watcher.failed {
         return Err(error).context("the decisions can't be written");
     }
@@ -89,16 +88,9 @@ fn options(args: &Simulate, step: Span) -> Result<SimulateOptions> {
     })
 }
 
-fn bar() -> ProgressBar {
-    // Drawn on stderr, and only on a terminal.
-    let style = ProgressStyle::with_template("{bar:40} {percent:>3} %  {elapsed} of {duration}")
-        .unwrap_or_else(|_| ProgressStyle::default_bar());
-    ProgressBar::new(0).with_style(style)
-}
-
 /// Shows progress, and writes down what is asked for.
 struct Watcher {
-    bar: ProgressBar,
+    bar: Progress,
     decisions: Option<DecisionsFile>,
     workload: Option<WorkloadName>,
     failed: Option<std::io::Error>,
@@ -120,10 +112,7 @@ impl DecisionsFile {
 
 impl Observer for Watcher {
     fn progress(&mut self, done: u64, of: Option<u64>) {
-        if let Some(of) = of {
-            self.bar.set_length(of);
-        }
-        self.bar.set_position(done);
+        self.bar.progress(done, of);
     }
 
     fn desired(&mut self, workload: &WorkloadName, seconds: f64, desired: Replicas) {
