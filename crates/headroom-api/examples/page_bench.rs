@@ -1,8 +1,10 @@
 //! Measures the page with 1 000 workloads and 30 days of history, and prints the figures as JSON:
 //! `cargo run --release -p headroom-api --example page_bench`, or `cargo xtask bench page`.
 //!
-//! The past is measured once an hour: the points that 7 and 30 days are drawn from. The engine, the journal and the API
-//! are the real ones.
+//! The engine, the journal and the API are the real ones. The real controller lived through the past in coarse steps, of
+//! which the journal holds what it would have kept: every change, the whole of the last quarter of an hour. The points that
+//! charts are drawn from are put in beside it: of each hour for all workloads, of each minute of a week for those whose
+//! charts are looked at and their neighbours.
 
 #[path = "../tests/support/browser.rs"]
 #[expect(dead_code, reason = "the tests of the page use all of it")]
@@ -14,12 +16,28 @@ mod support;
 use browser::Browser;
 use headroom_core::fleet::{Fleet, FleetDocument};
 use headroom_core::units::Span;
+use headroom_engine::driver::now;
 use serde_json::{Value, json};
-use support::Shop;
+use support::{Past, Shop};
 
 const WORKLOADS: usize = 1_000;
-const PAST: Span = Span::days(30);
-const STEP: Span = Span::hours(1);
+/// The longest stretch that the page shows.
+const LENGTH: Span = Span::days(30);
+/// What lies in the journal input by input.
+const WHOLE: Span = Span::minutes(15);
+/// Workloads with a point of each minute of a week, from `w-0451` on.
+const MINUTELY: std::ops::Range<usize> = 450..550;
+const WEEK: Span = Span::days(7);
+/// The series of each workload.
+const SERIES: [&str; 7] = [
+    "rps",
+    "p95",
+    "replicas.ready",
+    "replicas.wanted",
+    "replicas.starting",
+    "replicas.draining",
+    "replicas.failed",
+];
 /// Times that each figure is taken; the middle one is given.
 const TIMES: usize = 5;
 
@@ -41,6 +59,93 @@ async fn middle(page: &Browser, before: &str, act: &str, shows: &str) -> f64 {
     }
     seen.sort_by(f64::total_cmp);
     seen[TIMES / 2]
+}
+
+/// What the page read: for each route the KiB over the wire, the KiB unpacked, and the milliseconds, of its largest answer.
+async fn sizes(page: &Browser) -> Value {
+    page.see(
+        "performance.getEntriesByType('resource').filter((e) => e.name.includes('/api/') && e.encodedBodySize).reduce((all, e) => { \
+         const name = e.name.replace(/^.*v1.|\\?.*$/g, '').replace(/w-\\d+/, '*'); \
+         if (!(all[name]?.[1] * 1024 > e.decodedBodySize)) all[name] = [e.encodedBodySize / 1024, e.decodedBodySize / 1024, e.duration].map(Math.round); \
+         return all; }, {})",
+    )
+    .await
+}
+
+/// How long a step of the past is, so long before the present: six hours, then ten minutes, then five seconds.
+fn step(left: Span) -> Span {
+    if left > Span::days(2) {
+        Span::hours(6)
+    } else if left > WHOLE.plus(Span::minutes(10)) {
+        Span::minutes(10)
+    } else {
+        Span::seconds(5)
+    }
+}
+
+/// Puts points into the journal of a data directory.
+fn fill(data: &std::path::Path) {
+    let mut db = rusqlite::Connection::open(data.join("journal.db")).expect("the journal opens");
+    let all = db.transaction().expect("it can be written");
+    let mut ids = vec![[0_i64; SERIES.len()]; WORKLOADS];
+    for (workload, ids) in ids.iter_mut().enumerate() {
+        let workload = format!("w-{:04}", workload + 1);
+        for (id, name) in ids.iter_mut().zip(SERIES) {
+            all.execute("INSERT OR IGNORE INTO series (workload, name) VALUES (?1, ?2)", [&workload, name])
+                .expect("a series");
+            *id = all
+                .query_row(
+                    "SELECT id FROM series WHERE workload = ?1 AND name = ?2",
+                    [&workload, name],
+                    |r| r.get(0),
+                )
+                .expect("its number");
+        }
+    }
+    points(&all, "point_1h", Span::hours(1), LENGTH, &ids, 0..WORKLOADS);
+    points(&all, "point_1m", Span::minutes(1), WEEK, &ids, MINUTELY);
+    all.commit().expect("the points are written");
+}
+
+/// One point of each series in each bucket, in the order in which the table holds them.
+fn points(
+    db: &rusqlite::Transaction<'_>,
+    table: &str,
+    bucket: Span,
+    length: Span,
+    ids: &[[i64; SERIES.len()]],
+    workloads: std::ops::Range<usize>,
+) {
+    let mut insert = db
+        .prepare(&format!(
+            "INSERT OR IGNORE INTO {table} (bucket, series, count, last, min, max, sum) VALUES (?1, ?2, 60, ?3, ?4, ?5, ?6)"
+        ))
+        .expect("a table of points");
+    let number = |at: headroom_core::units::Timestamp| at.as_millis() / bucket.as_millis().cast_signed();
+    let names: Vec<_> = workloads.clone().map(|i| format!("w-{:04}", i + 1)).collect();
+    for n in number(now().minus(length))..number(now().minus(WHOLE)) {
+        #[expect(clippy::cast_precision_loss, reason = "minutes since 1970")]
+        let minutes = (n * bucket.as_millis().cast_signed()) as f64 / 60_000.0;
+        for (workload, name) in workloads.clone().zip(&names) {
+            let load = support::demand(name, minutes).unwrap_or_default();
+            let ready = (load / 100.0).ceil().max(1.0);
+            let values = [load, 0.08 + load / (ready * 2_000.0), ready, ready, 0.0, 0.0, 0.0];
+            for (place, value) in values.into_iter().enumerate() {
+                let spread = (place < 2).then_some(value * 0.1);
+                let [least, most] = [spread.map(|s| value - s), spread.map(|s| value + s)];
+                insert
+                    .execute(rusqlite::params![
+                        n,
+                        ids[workload][place],
+                        value,
+                        least,
+                        most,
+                        spread.map(|_| value * 60.0)
+                    ])
+                    .expect("a point");
+            }
+        }
+    }
 }
 
 /// A policy of `n` workloads that are all alike, `w-0001` and so on, in ten tiers.
@@ -69,7 +174,8 @@ fn crowd(n: usize) -> Fleet {
 
 #[tokio::main]
 async fn main() {
-    let shop = Shop::open_with(crowd(WORKLOADS), "127.0.0.1:0", PAST, STEP).await;
+    let past = Past { length: LENGTH, step, whole: WHOLE };
+    let shop = Shop::open_with(crowd(WORKLOADS), "127.0.0.1:0", past, fill).await;
     let Some(page) = Browser::open(shop.address).await else { return };
     let (mut paints, mut lists) = (Vec::new(), Vec::new());
     for again in 0..TIMES {
@@ -99,6 +205,14 @@ async fn main() {
     let sorted =
         middle(&page, &sort("tier"), &sort("replicas"), "document.querySelectorAll('a.row').length >= 60")
             .await;
+    let stream = page
+        .wait_for(
+            "(async () => { const stop = new AbortController(); setTimeout(() => stop.abort(), 10_000); let bytes = 0; \
+             try { for await (const part of (await fetch('/api/v1/events', { signal: stop.signal })).body) bytes += part.length; } \
+             catch { return Math.round(bytes / 10_240); } })()",
+        )
+        .await;
+    let list = sizes(&page).await;
     page.go("?workload#/w/w-0500").await;
     page.until("document.querySelector('.chart path')").await;
     let range = middle(
@@ -110,11 +224,7 @@ async fn main() {
     .await;
     let point = "document.querySelector('svg.plot').dispatchEvent(new PointerEvent('pointermove', { clientX: 400 + Math.random() * 200, clientY: 400, bubbles: true }))";
     let crosshair = middle(&page, "0", point, "document.querySelector('.cursor:not(.hidden)')").await;
-    let sizes = page
-        .see(
-            "Object.fromEntries(performance.getEntriesByType('resource').filter((e) => e.name.includes('/api/')).map((e) => [e.name.replace(/^.*v1.|\\?.*$/g, ''), [Math.round(e.encodedBodySize / 1024), Math.round(e.decodedBodySize / 1024), Math.round(e.duration)]]))",
-        )
-        .await;
+    let workload = sizes(&page).await;
     let figures = json!({
         "workloads": WORKLOADS,
         "firstPaintMs": paints[TIMES / 2],
@@ -123,7 +233,9 @@ async fn main() {
         "sortMs": sorted,
         "rangeMs": range,
         "crosshairMs": crosshair,
-        "answersKibCompressedWholeAndMs": sizes,
+        "streamKibPerSecond": stream,
+        "listAnswersKibCompressedWholeAndMs": list,
+        "workloadAnswersKibCompressedWholeAndMs": workload,
     });
     println!("{}", serde_json::to_string_pretty::<Value>(&figures).expect("JSON"));
     page.close(&[]).await;

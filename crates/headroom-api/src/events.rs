@@ -13,23 +13,20 @@ use axum::http::StatusCode;
 use axum::response::sse::{Event as Sse, KeepAlive, Sse as Stream};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
-use headroom_core::decision::{DecisionId, Outcome};
-use headroom_core::memory::Pending;
-use headroom_core::names::{SignalName, WorkloadName};
-use headroom_core::reading::Reading;
-use headroom_core::say::{self, Language};
+use headroom_core::say::Language;
 use headroom_core::together::Opened;
-use headroom_core::units::{Level, Replicas, Timestamp};
-use headroom_engine::handle::{EngineHandle, Event, Overview, WorkloadView};
+use headroom_core::units::Timestamp;
+use headroom_engine::handle::{EngineHandle, Event, Overview};
 use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{OwnedSemaphorePermit, broadcast, watch};
 use tokio::time::MissedTickBehavior;
 
-use crate::explained::ExplainedDecision;
+use crate::lines::{Headline, Line, Told};
 use crate::params::{LANG, Params};
 use crate::problem::Problem;
+use crate::standing::Glance;
 use crate::{App, stopped};
 
 /// Listeners at once. Each costs a task and some kilobytes a second; a team has open pages, not thousands.
@@ -41,95 +38,28 @@ const EVERY: Duration = Duration::from_secs(1);
 /// How often a silent stream is kept alive: below the 30 s after which proxies tend to cut.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// The fleet in figures, once a second.
+/// What is new, once a second.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Summary {
     /// The moment of the view.
     at: Timestamp,
-    /// The workloads, by name.
-    workloads: Vec<WorkloadSummary>,
+    /// The lines of workloads of which there is news.
+    workloads: Vec<Line>,
     /// The breaker, where it is open.
     breaker: Option<Opened>,
-}
-
-/// One workload in figures.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-struct WorkloadSummary {
-    /// Which workload.
-    name: WorkloadName,
-    /// When its target was looked at last.
-    seen_at: Option<Timestamp>,
-    /// Its replicas, once they were seen.
-    replicas: Option<Counts>,
-    /// Its signals as last decided on; `null` where there is no fresh value.
-    signals: std::collections::BTreeMap<SignalName, Option<Level>>,
-    /// The last decision.
-    decision: Option<DecisionSummary>,
-    /// Whether a person froze it.
-    frozen: bool,
-    /// The change that waits for a person's word.
-    pending: Option<Pending>,
-}
-
-/// Replicas by what they do.
-#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-struct Counts {
-    wanted: Replicas,
-    ready: Replicas,
-    starting: Replicas,
-    draining: Replicas,
-    failed: Replicas,
-}
-
-/// A decision in one line.
-#[derive(Clone, Debug, Serialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-struct DecisionSummary {
-    /// Which one.
-    id: DecisionId,
-    /// When.
-    at: Timestamp,
-    /// What came of it.
-    outcome: Outcome,
-    /// The one sentence.
-    headline: String,
-    /// Until when it stays so by itself, where that is known.
-    until: Option<Timestamp>,
+    /// What people must know now.
+    #[serde(flatten)]
+    glance: Glance,
 }
 
 impl Summary {
-    fn new(overview: &Overview, language: Language) -> Self {
-        let workloads = overview.workloads.iter().map(|view| WorkloadSummary::new(view, language));
-        Self { at: overview.at, workloads: workloads.collect(), breaker: overview.breaker.clone() }
-    }
-}
-
-impl WorkloadSummary {
-    fn new(view: &WorkloadView, language: Language) -> Self {
-        let fresh = |reading: &Reading| reading.fresh().map(|sample| sample.value);
+    fn new(overview: &Overview, workloads: Vec<Line>, language: Language) -> Self {
         Self {
-            name: view.name.clone(),
-            seen_at: view.seen_at,
-            replicas: view.status.as_ref().map(|s| Counts {
-                wanted: s.wanted,
-                ready: s.ready,
-                starting: s.starting,
-                draining: s.draining,
-                failed: s.failed,
-            }),
-            signals: view.signals.iter().map(|s| (s.name.clone(), fresh(&s.reading))).collect(),
-            decision: view.latest.as_ref().map(|decision| DecisionSummary {
-                id: decision.id.clone(),
-                at: decision.at,
-                outcome: decision.outcome,
-                headline: say::headline(decision, language),
-                until: decision.main_reason().and_then(headroom_core::reason::Reason::until),
-            }),
-            frozen: view.freeze.is_some(),
-            pending: view.pending.clone(),
+            at: overview.at,
+            workloads,
+            breaker: overview.breaker.clone(),
+            glance: Glance::new(&overview.alerts, &overview.sources, language),
         }
     }
 }
@@ -162,6 +92,8 @@ struct Listener {
     overviews: broadcast::Receiver<Arc<Overview>>,
     stopping: watch::Receiver<bool>,
     language: Language,
+    told: Told,
+    /// Says that the stream is open; what is new comes after it.
     first: Option<Arc<Overview>>,
     _place: OwnedSemaphorePermit,
 }
@@ -176,7 +108,7 @@ impl Listener {
             () = stopped(&mut self.stopping) => None,
             event = self.events.recv() => match event {
                 Ok(Event::Decided(decision)) => {
-                    json("decision", &ExplainedDecision::new((*decision).clone(), self.language))
+                    json("decision", &Headline::new(&decision, self.language))
                 }
                 Ok(Event::Noticed(notice)) => json("notice", &*notice),
                 Ok(Event::Acting(action)) => json("action", &action),
@@ -193,8 +125,9 @@ impl Listener {
         }
     }
 
-    fn overview(&self, overview: &Overview) -> Option<Sse> {
-        json("overview", &Summary::new(overview, self.language))
+    fn overview(&mut self, overview: &Overview) -> Option<Sse> {
+        let news = self.told.news(overview, self.language);
+        json("overview", &Summary::new(overview, news, self.language))
     }
 }
 
@@ -219,12 +152,14 @@ pub(crate) async fn events(
     })?;
     // Listening begins before the first look, so nothing falls between the two.
     let (events, overviews) = (app.handle.events(), app.overviews.subscribe());
+    let overview = Arc::new(app.handle.overview().await?);
     let listener = Listener {
         events,
         overviews,
         stopping: app.stopping.clone(),
         language,
-        first: Some(Arc::new(app.handle.overview().await?)),
+        told: Told::all(&overview),
+        first: Some(overview),
         _place: place,
     };
     let stream = stream::unfold(listener, |mut listener| async move {

@@ -16,8 +16,9 @@ use axum::response::{IntoResponse, Response};
 use headroom_core::alert::{Alert, AlertKind};
 use headroom_core::decision::{Advice, Recommendation, SeenSignal};
 use headroom_core::observation::TargetStatus;
+use headroom_core::outlook::{Accuracy, STEP};
 use headroom_core::reading::{Absence, Reading};
-use headroom_core::units::{Price, Replicas, Timestamp, Unit};
+use headroom_core::units::{Price, Replicas, Span, Timestamp, Unit};
 use headroom_engine::driver::paid_for;
 use headroom_engine::figures::{Figures, Histogram, WorkloadFigures, guards_bound};
 use headroom_engine::handle::{Overview, WorkloadView};
@@ -42,6 +43,7 @@ pub(crate) async fn metrics(
     text.alerts(&overview.alerts);
     text.workloads(&overview.workloads, overview.at);
     text.decisions(&overview.workloads);
+    text.forecasts(&overview.workloads, overview.at);
     text.counted(&figures);
     text.process();
     Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], text.0).into_response())
@@ -87,6 +89,9 @@ fn dollars(price: Price) -> f64 {
 fn flag(is: bool) -> u8 {
     u8::from(is)
 }
+
+/// A figure of how good forecasts were, where it is known.
+type Judged = fn(&Accuracy) -> Option<f64>;
 
 /// The exposition as it grows.
 #[derive(Default)]
@@ -279,6 +284,69 @@ impl Text {
                         [("workload", view.name.as_str()), ("signal", signal.name.as_str()), ("reason", why)];
                     self.sample("headroom_signal_absent", &labels, 1);
                 }
+            }
+        }
+    }
+
+    /// What is foreseen of loads, and how good that has been.
+    fn forecasts(&mut self, of: &[WorkloadView], at: Timestamp) {
+        let foreseen = || of.iter().filter_map(|view| Some((view, view.forecast.as_ref()?)));
+        let load = "headroom_forecast_load";
+        self.family(
+            load,
+            "gauge",
+            "The load foreseen of the present and of an hour ahead: quantiles, in its unit.",
+        );
+        for (view, forecast) in foreseen() {
+            for (ahead, moment) in [("0", at), ("1h", at.plus(Span::hours(1)))] {
+                let Some(point) = forecast.points.iter().rev().find(|point| point.at <= moment) else {
+                    continue;
+                };
+                if moment.since(point.at) >= STEP {
+                    continue;
+                }
+                for (level, value) in [("0.5", point.q50), ("0.95", point.q95)] {
+                    let labels = [
+                        ("workload", view.name.as_str()),
+                        ("signal", forecast.signal.as_str()),
+                        ("unit", unit(forecast.unit)),
+                        ("ahead", ahead),
+                        ("level", level),
+                    ];
+                    self.sample(load, &labels, value);
+                }
+            }
+        }
+        let judged = |value: Judged| {
+            foreseen().filter_map(move |(view, forecast)| {
+                Some((view, forecast, value(forecast.accuracy.as_ref()?)?))
+            })
+        };
+        let figures: [(&str, &str, Judged); 4] = [
+            (
+                "headroom_forecast_loss",
+                "Mean quantile loss of forecasts that came due, in the load's unit.",
+                |a| Some(a.loss),
+            ),
+            ("headroom_forecast_naive_loss", "That of the best simple forecast.", |a| Some(a.naive_loss)),
+            ("headroom_forecast_held_ratio", "The share of loads within the 95 % quantile.", |a| {
+                a.coverage95
+            }),
+            (
+                "headroom_forecast_demoted",
+                "1 where forecasts are no better than simple ones, so nothing scales by them.",
+                |a| Some(f64::from(flag(a.demoted))),
+            ),
+        ];
+        for (name, help, value) in figures {
+            self.family(name, "gauge", help);
+            for (view, forecast, value) in judged(value) {
+                let labels = [
+                    ("workload", view.name.as_str()),
+                    ("signal", forecast.signal.as_str()),
+                    ("unit", unit(forecast.unit)),
+                ];
+                self.sample(name, &labels, value);
             }
         }
     }

@@ -36,11 +36,13 @@ use serde::{Deserialize, Serialize};
 use tower_http::compression::CompressionLayer;
 
 use crate::explained::{Explained, ExplainedDecision, Explanations, explain};
+use crate::lines::{Headline, Line};
 use crate::openapi::Answer;
 use crate::params::{FORMAT, LANG, Param, Params, SINCE, Shape, UNTIL, plain_text};
 use crate::problem::Problem;
+use crate::standing::Glance;
 use crate::tables::{cell, code, csv};
-use crate::{App, events, gate, metrics, page};
+use crate::{App, events, gate, metrics, page, standing};
 
 /// The largest body: a plan of two thousand workloads at 4 KB.
 const LARGEST_BODY: usize = 8 << 20;
@@ -94,6 +96,20 @@ const CHANGES: Param = Param {
     shape: Shape::Flag,
 };
 const DECISIONS_QUERY: &[Param] = &[SINCE, UNTIL, CHANGES, BEFORE, LIMIT, LANG, FORMAT];
+const HEADLINES_QUERY: &[Param] = &[
+    Param { name: "workload", about: "Only decisions of this workload.", shape: Shape::Text },
+    SINCE,
+    UNTIL,
+    CHANGES,
+    BEFORE,
+    LIMIT,
+    LANG,
+];
+const POLICY_QUERY: &[Param] = &[Param {
+    name: "workload",
+    about: "Only this workload. May be repeated; by default all.",
+    shape: Shape::Texts,
+}];
 const NOTICES_QUERY: &[Param] = &[SINCE, UNTIL, BEFORE, LIMIT, FORMAT];
 const OVERVIEW_QUERY: &[Param] = &[LANG, FORMAT];
 const BY: &[Param] = &[Param { name: "by", about: "Who asks, for the record.", shape: Shape::Text }];
@@ -105,6 +121,26 @@ pub(crate) fn operations() -> Vec<Operation> {
         read("/api/v1/overview", "overview", "The fleet at a glance.", OVERVIEW_QUERY)
             .json(schema::<OverviewAnswer>)
             .served_by(get(overview)),
+        read(
+            "/api/v1/fleet",
+            "fleet",
+            "The fleet in lines: what a list shows of each workload. For pages; a thousand workloads are some 60 KB \
+             over the wire. `overview` holds all that is known of each.",
+            &[LANG],
+        )
+        .json(schema::<FleetLines>)
+        .served_by(get(fleet_lines)),
+        read("/api/v1/alerts", "alerts", "The alerts that stand, with what to do about each.", standing::ALERTS_QUERY)
+            .json(schema::<standing::Alerts>)
+            .served_by(get(standing::alerts)),
+        read(
+            "/api/v1/sources",
+            "sources",
+            "The sources that were heard: whether each answers, how long ago, and what to do if not.",
+            standing::SOURCES_QUERY,
+        )
+        .json(schema::<standing::Sources>)
+        .served_by(get(standing::sources)),
         read(
             "/api/v1/workloads/{workload}",
             "workload",
@@ -138,6 +174,14 @@ pub(crate) fn operations() -> Vec<Operation> {
         .json(schema::<Decisions>)
         .served_by(get(all_decisions)),
         read(
+            "/api/v1/headlines",
+            "headlines",
+            "Decisions in a line each, newest first: when, from what to what, and why.",
+            HEADLINES_QUERY,
+        )
+        .json(schema::<Headlines>)
+        .served_by(get(headlines)),
+        read(
             "/api/v1/decisions/{decision}",
             "decision",
             "One decision with its explanation, and what came of its action.",
@@ -153,7 +197,7 @@ pub(crate) fn operations() -> Vec<Operation> {
             "policy",
             "The policy in force, every default filled in. Values of environment variables are hidden as `***` from \
              whoever does not show the token.",
-            &[],
+            POLICY_QUERY,
         )
         .json(schema::<FleetDocument>)
         .served_by(get(policy)),
@@ -232,8 +276,9 @@ pub(crate) fn operations() -> Vec<Operation> {
         read(
             "/api/v1/events",
             "events",
-            "What happens, as it happens. `overview`: the fleet in figures, once a second. `decision`: a decision that \
-             was recorded, explained. `action`: a target is asked for a count, now. `notice`. `changed`: the name of a workload to read again. `fleet`: another \
+            "What happens, as it happens. `overview`: once a second, the lines of `fleet` of which there is news; those \
+             of before are read there once the stream is open. `decision`: a decision that was recorded, in a line. \
+             `action`: a target is asked for a count, now. `notice`. `changed`: the name of a workload to read again. `fleet`: another \
              policy is in force. `missed`: events were lost; read everything again.",
             &[LANG],
         )
@@ -389,6 +434,53 @@ async fn overview(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Res
     .into_response())
 }
 
+/// Notices in a glance at the most.
+const GLANCED_NOTICES: usize = 6;
+
+/// The fleet in lines.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct FleetLines {
+    /// The moment of the view.
+    at: Timestamp,
+    /// What the fleet is called.
+    fleet: FleetName,
+    /// Whether decisions are only said, not done.
+    advise: bool,
+    /// When this controller started.
+    started_at: Timestamp,
+    /// This controller's version.
+    version: &'static str,
+    /// Its workloads, by name.
+    workloads: Vec<Line>,
+    /// The breaker, where it is open: too much of the fleet changed at once.
+    breaker: Option<Opened>,
+    /// The last things people had to know, newest first.
+    notices: Vec<Notice>,
+    /// What they must know now.
+    #[serde(flatten)]
+    glance: Glance,
+}
+
+async fn fleet_lines(
+    State(app): State<Arc<App>>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<FleetLines>, Problem> {
+    let language = Params::read(query.as_deref(), &[LANG])?.language()?;
+    let overview = app.handle.overview().await?;
+    Ok(Json(FleetLines {
+        glance: Glance::new(&overview.alerts, &overview.sources, language),
+        at: overview.at,
+        fleet: overview.fleet,
+        advise: overview.advise,
+        started_at: overview.started_at,
+        version: env!("CARGO_PKG_VERSION"),
+        workloads: overview.workloads.iter().map(|view| Line::new(view, language)).collect(),
+        breaker: overview.breaker,
+        notices: overview.notices.into_iter().take(GLANCED_NOTICES).collect(),
+    }))
+}
+
 fn overview_row(view: &WorkloadView, language: Language) -> [String; 11] {
     let count = |of: fn(&TargetStatus) -> Replicas| cell(view.status.as_ref().map(of));
     let latest = view.latest.as_ref();
@@ -478,6 +570,32 @@ async fn decisions(app: &App, workload: Option<WorkloadName>, params: &Params) -
         decisions: entries.into_iter().map(explained).collect(),
         next: older.map(|cursor| cursor.to_string()),
     })
+}
+
+/// Decisions in a line each, newest first.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct Headlines {
+    /// The lines.
+    headlines: Vec<Headline>,
+    /// Where older ones begin, if there are more: hand it back as `before`.
+    next: Option<String>,
+}
+
+async fn headlines(
+    State(app): State<Arc<App>>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Headlines>, Problem> {
+    let params = Params::read(query.as_deref(), HEADLINES_QUERY)?;
+    let language = params.language()?;
+    let workload = params.one("workload").map(workload_name).transpose()?;
+    let query =
+        DecisionQuery { query: page_query(&params, workload)?, only_changes: params.flag("changes")? };
+    let Page { entries, older } = app.handle.journal().decisions(query).await?;
+    Ok(Json(Headlines {
+        headlines: entries.iter().map(|decision| Headline::new(decision, language)).collect(),
+        next: older.map(|cursor| cursor.to_string()),
+    }))
 }
 
 fn page_query(params: &Params, workload: Option<WorkloadName>) -> Result<Query, Problem> {
@@ -664,8 +782,11 @@ async fn policy(
     headers: HeaderMap,
     RawQuery(query): RawQuery,
 ) -> Result<Json<FleetDocument>, Problem> {
-    Params::read(query.as_deref(), &[])?;
+    let params = Params::read(query.as_deref(), POLICY_QUERY)?;
     let mut document = app.handle.fleet().await?.document();
+    if params.one("workload").is_some() {
+        document.spec.workloads.retain(|name, _| params.all("workload").any(|asked| name.as_str() == asked));
+    }
     if !gate::shows_token(&app, &headers).map_err(|problem| *problem)? {
         hide_environment(&mut document);
     }

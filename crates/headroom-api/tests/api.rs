@@ -3,11 +3,14 @@
 mod support;
 
 use headroom_api::{ApiError, ApiOptions, Token, openapi_document, serve};
+use headroom_core::controller::Measured;
+use headroom_core::reading::Absence;
 use headroom_core::units::Span;
+use headroom_engine::ports::News;
 use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
-use support::Shop;
 use support::http::Ask;
+use support::{Past, Shop};
 
 /// A shop with a short past, for tests that need no story.
 async fn shop() -> Shop {
@@ -382,6 +385,92 @@ async fn events_tell_the_overview_and_end_with_the_server() {
     let text = String::from_utf8_lossy(&heard.body).into_owned();
     assert!(text.matches("event: overview").count() >= 2, "{text}");
     assert!(text.contains("event: changed\ndata: \"emails\""), "{text}");
+    assert!(text.contains("\"freeze\":{\"until\":null,\"by\":\"api\",\"why\":\"audit\"}"), "{text}");
+    // The first says that the stream is open; what is known already is not said again.
+    let first = text.split("event: overview\ndata: ").nth(1).and_then(|rest| rest.lines().next()).unwrap();
+    assert!(first.contains("\"workloads\":[]"), "{first}");
+}
+
+/// A glance holds the same as the whole, in a fraction of the bytes.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_fleet_in_lines_says_what_the_overview_says() {
+    let shop = shop().await;
+    let at = shop.address;
+    let whole = Ask::get(at, "/api/v1/overview").send().await;
+    let lines = Ask::get(at, "/api/v1/fleet").send().await;
+    assert!(3 * lines.body.len() < whole.body.len(), "{} of {}", lines.body.len(), whole.body.len());
+    let (lines, whole) = (lines.json(), whole.json());
+    for (line, view) in
+        lines["workloads"].as_array().unwrap().iter().zip(whole["workloads"].as_array().unwrap())
+    {
+        for field in ["name", "tier", "range", "freeze", "pending"] {
+            assert_eq!(line[field], view[field], "{line}");
+        }
+        assert_eq!(line["replicas"]["wanted"], view["status"]["wanted"], "{line}");
+        assert_eq!(line["cost"], view["cost"]["perHour"], "{line}");
+    }
+    assert!(
+        lines["workloads"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|line| line["name"] == "ads" && line["atMaximum"] == true)
+    );
+    let policy = Ask::get(at, "/api/v1/policy?workload=web&workload=ads&workload=nobody").send().await.json();
+    let names: Vec<_> = policy["spec"]["workloads"].as_object().unwrap().keys().collect();
+    assert_eq!(names, ["ads", "web"]);
+    let headlines =
+        Ask::get(at, "/api/v1/headlines?workload=web&changes=true&limit=1&lang=ko").send().await.json();
+    let first = &headlines["headlines"][0];
+    assert!(
+        first["headline"].as_str().unwrap().contains("레플리카당") && headlines["next"].is_string(),
+        "{headlines}"
+    );
+    assert_eq!(Ask::get(at, "/api/v1/headlines?workload=WEB").send().await.code(), "no-such-workload");
+    shop.close().await;
+}
+
+/// B15: what stands is listed with what to do about it, and a source that fails is named with its own words.
+#[tokio::test(flavor = "multi_thread")]
+async fn alerts_and_sources_are_listed_with_the_next_step() {
+    let shop = shop().await;
+    let at = shop.address;
+    let holds = |answer: &Value| {
+        answer["alerts"].as_array().is_some_and(|a| a.iter().any(|a| a["kind"] == "approvalNeeded"))
+    };
+    let alerts = until(at, "/api/v1/alerts?lang=ko", holds).await;
+    let waiting =
+        alerts["alerts"].as_array().unwrap().iter().find(|a| a["kind"] == "approvalNeeded").unwrap();
+    assert_eq!(
+        (waiting["subject"]["workload"].as_str(), waiting["severity"].as_str(), waiting["headline"].as_str()),
+        (Some("payments"), Some("medium"), Some("승인 대기"))
+    );
+    assert!(waiting["nextStep"].is_string() && waiting["decision"].is_string(), "{waiting}");
+    let of_web = Ask::get(at, "/api/v1/alerts?workload=web").send().await.json();
+    assert!(
+        of_web["alerts"].as_array().unwrap().iter().all(|a| a["subject"]["workload"] == "web"),
+        "{of_web}"
+    );
+    shop.engine().tell("warehouse", failing()).await.unwrap();
+    shop.engine().tell("warehouse", failing()).await.unwrap();
+    shop.engine().tell("warehouse", failing()).await.unwrap();
+    let down = until(at, "/api/v1/sources", |answer| answer["sources"][0]["state"] == "down").await;
+    let first = &down["sources"][0];
+    assert_eq!(
+        (first["name"].as_str(), first["why"].as_str()),
+        (Some("warehouse"), Some("connection refused"))
+    );
+    assert!(first["nextStep"].as_str().unwrap().contains("server"), "{first}");
+    let fine = down["sources"].as_array().unwrap().iter().find(|s| s["name"] == "balancer").unwrap();
+    assert_eq!((fine["state"].as_str(), fine["nextStep"].is_null()), (Some("fine"), true));
+    shop.close().await;
+}
+
+/// A round of a source that brought nothing but a failure.
+fn failing() -> News {
+    let value = Err(Absence::SourceFailed("connection refused".to_owned()));
+    let signal = "queue".parse().expect("a name");
+    News::Samples(vec![Measured { workload: support::name("thumbnails"), signal, value }])
 }
 
 /// What a listener heard between the opening and the closing of the shop.
@@ -441,7 +530,10 @@ async fn a_change_waits_for_a_person_is_approved_once_and_made() {
         assert_eq!(say("approve", &id, "again").token(&token).send().await.status, StatusCode::CONFLICT);
     })
     .await;
-    assert!(heard.contains("\"pending\":{\"decision\":\"payments-"), "the overview tells what waits");
+    assert!(
+        heard.contains("\"name\":\"payments\"") && heard.contains("\"pending\":null"),
+        "what waits no longer is told"
+    );
     assert!(heard.contains("event: changed\ndata: \"payments\""), "{heard}");
 }
 
@@ -468,7 +560,7 @@ async fn a_rejected_change_is_not_made() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_breaker_is_told_and_closed() {
     let policy = support::fleet_with(&json!({ "breaker": { "most": "4%", "atLeast": 1, "within": "15m" } }));
-    let shop = Shop::open_with(policy, "127.0.0.1:0", Span::minutes(18), Span::seconds(1)).await;
+    let shop = Shop::open_with(policy, "127.0.0.1:0", Past::of(Span::minutes(18)), |_| {}).await;
     let heard = heard_while(shop, async |at, token| {
         let open = until(at, "/api/v1/overview", |view| !view["breaker"].is_null()).await["breaker"].clone();
         assert!(open["changed"].as_u64() > open["most"].as_u64(), "{open}");
@@ -498,6 +590,8 @@ async fn every_table_is_given_as_csv_too() {
         ),
         ("/api/v1/workloads/web/decisions?format=csv&changes=true", "at,workload,decision,", ",act,"),
         ("/api/v1/decisions?format=csv&lang=ko", "at,workload,decision,", "레플리카"),
+        ("/api/v1/alerts?format=csv", "since,severity,kind,subject,", ",approval-needed,payments,"),
+        ("/api/v1/sources?format=csv&lang=ko", "source,state,heard_at,", "\nbalancer,fine,"),
         ("/api/v1/notices?format=csv", "at,workload,code,message", "\n"),
     ] {
         let answer = Ask::get(shop.address, path).send().await;

@@ -12,7 +12,10 @@ mod support;
 use std::future::Future;
 
 use browser::Browser;
+use headroom_core::controller::Measured;
+use headroom_core::reading::Absence;
 use headroom_core::units::Span;
+use headroom_engine::ports::News;
 use support::Shop;
 use support::http::Ask;
 
@@ -226,6 +229,39 @@ async fn what_is_held_up_is_listed_and_answered_on_the_page() {
         page.see(&choose("state", "")).await;
         page.see(&choose("sort", "name")).await;
         page.until("document.querySelector('a.row').dataset.workload === 'ads' && document.querySelectorAll('a.row').length === 7").await;
+        (shop, page)
+    })
+    .await;
+}
+
+/// B15: what stands is on the page with what to do about it; what is known of a workload comes with what it rests on.
+#[tokio::test(flavor = "multi_thread")]
+async fn alerts_sources_and_what_was_learned_are_on_the_page() {
+    looking_at_the_page(async |shop, page| {
+        page.until("document.querySelector('#alerts [data-alert=approvalNeeded] .next-step')?.innerText.length > 5").await;
+        page.until("document.querySelector('[data-source=balancer].fine .source-age')?.innerText.endsWith('ago')").await;
+        for _ in 0..3 {
+            let value = Err(Absence::SourceFailed("connection refused".to_owned()));
+            let measured = Measured { workload: support::name("thumbnails"), signal: "queue".parse().expect("a name"), value };
+            shop.engine().tell("warehouse", News::Samples(vec![measured])).await.expect("the engine runs");
+        }
+        page.until("document.querySelector('[data-source=warehouse].down .alert-why')?.innerText === 'connection refused'").await;
+        page.until("document.querySelector('[data-source=warehouse] .next-step')?.innerText.includes('server')").await;
+        page.until("document.querySelector('#alerts [data-alert=sourceDown]')").await;
+        page.press("l").await;
+        page.until("document.querySelector('[data-source=warehouse] .source-state')?.innerText === '장애'").await;
+        page.until("document.querySelector('#alerts [data-alert=sourceDown] .next-step')?.innerText.includes('서버')").await;
+        page.press("l").await;
+        page.until("document.documentElement.lang === 'en'").await;
+
+        page.go("#/w/payments").await;
+        page.until("document.querySelector('.callouts [data-alert=approvalNeeded]')").await;
+        let says = |words: &str| format!("document.querySelector('.facts')?.innerText.includes('{words}')");
+        page.go("#/w/web").await;
+        page.until(&says("Forecast of rps")).await;
+        page.until(&says("starts took no longer")).await;
+        page.go("#/w/search").await;
+        page.until(&says("One replica carries")).await;
         (shop, page)
     })
     .await;

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use headroom_api::export::{alert_rules, dashboard, queries};
 use headroom_core::units::Span;
-use support::Shop;
 use support::http::Ask;
+use support::{Past, Shop};
 use tokio::process::{Child, Command};
 
 /// How long Prometheus may take to show something. Generous: the machine may be busy.
@@ -148,29 +148,39 @@ async fn every_query_of_the_dashboard_returns_data_from_a_real_prometheus() {
     if !there() {
         return;
     }
-    let shop = Shop::open("127.0.0.1:0", Span::minutes(2)).await;
+    // Long enough for forecasts to come due.
+    let length = Span::hours(3);
+    let past = Past { length, step: |_| Span::seconds(5), whole: length };
+    let shop = Shop::open_with(support::fleet(), "127.0.0.1:0", past, |_| {}).await;
     let prometheus = Prometheus::start(shop.address);
     // A scaling event, once there is something to compare it with.
     let until = Instant::now() + SOON;
     while prometheus
-        .ask("count_over_time(headroom_replicas_desired{workload=\"checkout\"}[20s]) > 1")
+        .ask("count_over_time(headroom_replicas_desired{workload=\"payments\"}[20s]) > 1")
         .await
         .is_err()
     {
         assert!(Instant::now() < until, "nothing was scraped");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    let mut plan = Ask::get(shop.address, "/api/v1/plan").send().await.json()["plan"].clone();
-    let checkout =
-        plan["workloads"].as_array().unwrap().iter().find(|w| w["workload"] == "checkout").unwrap();
-    let mut checkout = checkout.clone();
-    checkout["to"] = (checkout["saw"].as_u64().unwrap() + 1).into();
-    plan["workloads"] = vec![checkout].into();
-    let applied =
-        Ask::post(shop.address, "/api/v1/apply?by=test", &plan).token(shop.token.reveal()).send().await;
-    assert!(applied.status.is_success(), "{applied:?}");
+    let pending = loop {
+        let view = Ask::get(shop.address, "/api/v1/workloads/payments").send().await.json();
+        if let Some(id) = view["pending"]["decision"].as_str() {
+            break id.to_owned();
+        }
+        assert!(Instant::now() < until, "nothing waits for approval: {view}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    };
+    let approve = format!("/api/v1/decisions/{pending}/approve?by=test");
+    let why = serde_json::json!({ "why": "a scaling event" });
+    let approved = Ask::post(shop.address, &approve, &why).token(shop.token.reveal()).send().await;
+    assert!(approved.status.is_success(), "{approved:?}");
     let mut open = queries();
-    assert!(open.len() > 20, "{open:?}");
+    assert!(
+        open.iter().filter(|query| query.contains("headroom_forecast_")).count() >= 6,
+        "the forecast band"
+    );
+    assert!(open.len() > 26, "{open:?}");
     let until = Instant::now() + SOON;
     let mut why = String::new();
     while !open.is_empty() {

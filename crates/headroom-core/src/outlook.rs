@@ -24,6 +24,8 @@ use crate::units::{Level, Span, Timestamp, Unit};
 pub const STEP: Span = Span::minutes(5);
 /// How far ahead is looked: a day (A8).
 pub const AHEAD_STEPS: usize = 288;
+/// Steps that lists of workloads show: an hour ahead, also an hour after the forecast was made.
+const NEAR_STEPS: usize = 24;
 /// Learned anew every half hour: a refit is a hundredth of a second beside the loop, and while the history is short
 /// half an hour adds much to it.
 const REFIT_EVERY_STEPS: u32 = 6;
@@ -198,7 +200,8 @@ pub struct Foresight {
     pub signal: SignalName,
     /// The unit of its load.
     pub unit: Unit,
-    /// The day to come in steps of five minutes; empty before the first forecast, and in lists of workloads.
+    /// The day to come in steps of five minutes, its first two hours in lists of workloads; empty before the first
+    /// forecast.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub points: Vec<Point>,
     /// How good forecasts of the next hour were; `None` before any came due.
@@ -503,14 +506,14 @@ impl Outlook {
         self.forecaster.as_deref()
     }
 
-    /// What there is to show of it: with `whole`, the points too.
+    /// What there is to show of it: the day to come where `whole`, else [`NEAR_STEPS`].
     #[must_use]
     pub fn foresight(&self, signal: &SignalName, unit: Unit, whole: bool) -> Foresight {
-        let ahead = self.ahead.as_ref().filter(|_| whole);
+        let steps = if whole { AHEAD_STEPS } else { NEAR_STEPS };
         Foresight {
             signal: signal.clone(),
             unit,
-            points: ahead.map(|ahead| ahead.points().collect()).unwrap_or_default(),
+            points: self.ahead.as_ref().map(|a| a.points().take(steps).collect()).unwrap_or_default(),
             accuracy: self.forecaster().and_then(|f| Accuracy::of(f, JUDGED_WITHIN)),
         }
     }

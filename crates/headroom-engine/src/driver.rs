@@ -25,7 +25,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::figures::Figures;
 use crate::handle::{
-    CostView, EVENT_BACKLOG, EngineHandle, Event, HandleError, Overview, StartUpView, WorkloadView,
+    CostView, EVENT_BACKLOG, EngineHandle, Event, HandleError, Overview, StartUpView, Watching, WorkloadView,
 };
 use crate::journal::{Batch, Journal, JournalError};
 use crate::outbox::{Notifiers, Outbox};
@@ -70,6 +70,8 @@ pub enum Message {
     Fitted(Box<FitAnswer>),
     /// See [`EngineHandle::overview`].
     Overview(oneshot::Sender<Overview>),
+    /// See [`EngineHandle::watching`].
+    Watching(oneshot::Sender<Watching>),
     /// See [`EngineHandle::workload`].
     Workload(WorkloadName, oneshot::Sender<Option<WorkloadView>>),
     /// See [`EngineHandle::lacking_history`].
@@ -352,6 +354,10 @@ impl Driver {
                 );
             }
             Message::LackingHistory(answer) => drop(answer.send(self.lacking_history())),
+            Message::Watching(answer) => {
+                let watching = Watching { alerts: self.watch.raised(), sources: self.sources.views() };
+                drop(answer.send(watching));
+            }
             Message::Figures(answer) => {
                 let (sources, notifiers) = (self.sources.views(), self.outbox.figures());
                 drop(answer.send(Figures { health: sources, notifiers, ..self.figures.clone() }));

@@ -77,6 +77,15 @@ pub struct Overview {
     pub sources: Vec<SourceView>,
 }
 
+/// What people must know now, without the workloads.
+#[derive(Clone, Debug)]
+pub struct Watching {
+    /// The alerts that are raised, the most severe first.
+    pub alerts: Vec<Alert>,
+    /// The sources that were heard, by name.
+    pub sources: Vec<SourceView>,
+}
+
 /// One workload as it is now.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -198,6 +207,14 @@ impl EngineHandle {
     /// [`HandleError::Gone`].
     pub async fn overview(&self) -> Result<Overview, HandleError> {
         self.ask(Message::Overview).await
+    }
+
+    /// The alerts and sources alone: a fleet of thousands is not looked over for them.
+    ///
+    /// # Errors
+    /// [`HandleError::Gone`].
+    pub async fn watching(&self) -> Result<Watching, HandleError> {
+        self.ask(Message::Watching).await
     }
 
     /// One workload as it is now.

@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout};
 
 use crate::driver::now;
-use crate::journal::{Journal, Told};
+use crate::journal::{Journal, TOLD_AS, Told};
 use crate::ports::{Notification, Notifier, TellError};
 
 /// How long a notifier may take for a message.
@@ -159,11 +159,15 @@ fn lock(
 }
 
 async fn close(journal: &Journal, deliveries: &[Delivery], outcome: &str) {
+    close_with(journal, deliveries, |_| outcome.to_owned()).await;
+}
+
+async fn close_with(journal: &Journal, deliveries: &[Delivery], outcome: impl Fn(&Delivery) -> String) {
     if deliveries.is_empty() {
         return;
     }
     let at = now();
-    let told = deliveries.iter().map(|d| Told { key: d.key(), at, outcome: outcome.to_owned() });
+    let told = deliveries.iter().map(|d| Told { key: d.key(), at, outcome: outcome(d) });
     if let Err(error) = journal.told(told.collect()).await {
         tracing::warn!(%error, "it could not be written down what became of messages; they may come twice");
     }
@@ -274,17 +278,19 @@ impl Worker {
         if batch.is_empty() {
             return;
         }
+        let threads = self.threads(&batch).await;
         let notification = Notification {
             at,
             fleet: self.fleet.clone(),
             page: self.page.borrow().clone(),
             news: batch.iter().map(|delivery| delivery.news.clone()).collect(),
+            threads,
         };
         let told = timeout(DEADLINE, self.notifier.tell(&notification))
             .await
             .unwrap_or_else(|_| Err(TellError::Later(format!("no answer within {} s", DEADLINE.as_secs()))));
         match told {
-            Ok(()) => {
+            Ok(called) => {
                 self.done(&batch);
                 if self.failures > 0 {
                     tracing::info!(notifier = %self.name, failures = self.failures, "the notifier can be told again");
@@ -294,7 +300,11 @@ impl Worker {
                     figures.told += batch.len() as u64;
                     figures.trouble = None;
                 });
-                close(&self.journal, &batch, "told").await;
+                close_with(&self.journal, &batch, |delivery| match &called {
+                    Some(name) if delivery.news.state == State::Raised => format!("{TOLD_AS}{name}"),
+                    Some(_) | None => "told".to_owned(),
+                })
+                .await;
             }
             Err(error) => {
                 self.failed(&error);
@@ -305,6 +315,19 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// What the messages that began these alerts are called, where this is what follows.
+    async fn threads(&self, batch: &[Delivery]) -> BTreeMap<String, String> {
+        let mut threads = BTreeMap::new();
+        for Delivery { news, .. } in batch {
+            if matches!(news.state, State::Still | State::Resolved)
+                && let Ok(Some(name)) = self.journal.told_as(&self.name, &news.alert.id).await
+            {
+                threads.insert(news.alert.id.clone(), name);
+            }
+        }
+        threads
     }
 
     fn done(&mut self, batch: &[Delivery]) {
@@ -355,14 +378,20 @@ mod tests {
 
     #[async_trait]
     impl Notifier for Flaky {
-        async fn tell(&self, notification: &Notification) -> Result<(), TellError> {
+        /// Calls each message by its first news.
+        async fn tell(&self, notification: &Notification) -> Result<Option<String>, TellError> {
             let left = self.failures.load(Ordering::Relaxed);
             if left > 0 {
                 self.failures.store(left - 1, Ordering::Relaxed);
                 return Err(self.error.clone());
             }
-            let names = notification.news.iter().map(|n| format!("{} {}", n.alert.id, n.state.word()));
-            self.taken.send(names.collect()).map_err(|e| TellError::Later(e.to_string()))
+            let said = |n: &AlertNews| match notification.threads.get(&n.alert.id) {
+                Some(thread) => format!("{} {} in {thread}", n.alert.id, n.state.word()),
+                None => format!("{} {}", n.alert.id, n.state.word()),
+            };
+            let said = notification.news.iter().map(said).collect();
+            self.taken.send(said).map_err(|e| TellError::Later(e.to_string()))?;
+            Ok(notification.threads.is_empty().then(|| format!("no. {}", notification.news[0].alert.id)))
         }
     }
 
@@ -431,7 +460,7 @@ mod tests {
         while taken.len() < 3 {
             taken.extend(bench.taken.recv().await.unwrap());
         }
-        assert_eq!(taken, ["a raised", "b raised", "a resolved"]);
+        assert_eq!(taken, ["a raised", "b raised", "a resolved in no. a"]);
         bench.all_told().await;
         let figures = bench.figures();
         assert_eq!((figures.told, figures.failures, figures.given_up), (3, 20, 0));
@@ -451,6 +480,32 @@ mod tests {
             taken.extend(again.taken.recv().await.unwrap());
         }
         assert_eq!(taken, ["a raised", "b raised"]);
+    }
+
+    /// What follows is told with the message that began it, also by the next run.
+    #[tokio::test]
+    async fn what_follows_is_told_in_the_thread_after_a_restart_too() {
+        let mut before = bench(0, TellError::Later(String::new()));
+        before.send(vec![delivery("a", State::Raised, now()), delivery("b", State::Raised, now())]).await;
+        let mut taken = before.taken.recv().await.unwrap();
+        if taken.len() < 2 {
+            taken.extend(before.taken.recv().await.unwrap());
+        }
+        before.all_told().await;
+        let mut again = Outbox::new(before.journal.clone());
+        let (sender, mut taken) = mpsc::unbounded_channel();
+        let flaky = Flaky { failures: 0.into(), error: TellError::Later(String::new()), taken: sender };
+        let notifier: Arc<dyn Notifier> = Arc::new(flaky);
+        again.change(&"shop".parse().unwrap(), [("ops".parse().unwrap(), notifier)].into());
+        let end = vec![delivery("a", State::Resolved, now()), delivery("c", State::Resolved, now())];
+        let batch = Batch { deliveries: end.clone(), ..Batch::new(now()) };
+        before.journal.append(batch).await.unwrap();
+        assert_eq!(again.send(end), []);
+        let mut told = taken.recv().await.unwrap();
+        if told.len() < 2 {
+            told.extend(taken.recv().await.unwrap());
+        }
+        assert_eq!(told, ["a resolved in no. a", "c resolved"]);
     }
 
     #[tokio::test]

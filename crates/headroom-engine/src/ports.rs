@@ -4,6 +4,8 @@
 //! know. All hold connections, so they are trait objects; what is data (strategies, guards) is not. Each implementation passes the conformance suite of
 //! its seam in `headroom-testkit`, and so do the fakes.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use headroom_core::action::Action;
 use headroom_core::alert::AlertNews;
@@ -122,6 +124,8 @@ pub struct Notification {
     pub page: Option<String>,
     /// The news, oldest first; never empty.
     pub news: Vec<AlertNews>,
+    /// What the message that began an alert is called by whoever took it, by the alert's id, as far as that is known.
+    pub threads: BTreeMap<String, String>,
 }
 
 /// Why a notifier was not told.
@@ -138,10 +142,11 @@ pub enum TellError {
 /// What tells people, or programs that do.
 #[async_trait]
 pub trait Notifier: Send + Sync {
-    /// Tells them. The same news may come again, where it is not known whether it arrived; its alert's id and state
-    /// tell. It is given up when the time is over.
+    /// Tells them; gives what the message is called by whoever took it, where what follows can be told with it. The same
+    /// news may come again, where it is not known whether it arrived; its alert's id and state tell. It is given up
+    /// when the time is over.
     ///
     /// # Errors
     /// Where it did not arrive; [`TellError::Later`] is tried again until it does.
-    async fn tell(&self, notification: &Notification) -> Result<(), TellError>;
+    async fn tell(&self, notification: &Notification) -> Result<Option<String>, TellError>;
 }

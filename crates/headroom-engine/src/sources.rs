@@ -6,8 +6,10 @@
 
 use std::collections::BTreeMap;
 
+use headroom_core::alert::{self, AlertKind};
 use headroom_core::controller::Measured;
 use headroom_core::reading::Absence;
+use headroom_core::say::Language;
 use headroom_core::units::{Span, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -32,6 +34,15 @@ pub struct SourceView {
     /// Why its last round failed; absent where it did not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
+}
+
+impl SourceView {
+    /// What to do where it does not answer; `None` where it does.
+    #[must_use]
+    pub fn next_step(&self, language: Language) -> Option<&'static str> {
+        self.down_since?;
+        alert::next_step(AlertKind::SourceDown, language)
+    }
 }
 
 /// What became of a source.

@@ -11,6 +11,7 @@ mod simulate;
 mod soak;
 mod sources;
 mod tick;
+mod told;
 
 use std::path::Path;
 
@@ -38,6 +39,8 @@ pub(crate) enum What {
     Sources,
     /// What an objective costs and how often it is missed, beside other autoscalers and the optimum
     Frontier,
+    /// From a decision until whoever is to know has been told
+    Told,
     /// The simulator: 30 days at 1 s, and 1 000 workloads for a day at 10 s
     Simulate,
     /// Forecasts: a fit, a sample; with `--plan`, the loss on its series
@@ -64,6 +67,7 @@ pub(crate) fn run(what: What, output: Output, plan: Option<&Path>, frontier: &Fr
         What::Soak => soak::run(output),
         What::Sources => sources::run(output),
         What::Frontier => frontier::run(frontier, output),
+        What::Told => told::run(output),
         What::Simulate => simulate::run(output),
         What::Forecast => forecast::run(output, plan),
     }

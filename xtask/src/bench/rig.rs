@@ -83,6 +83,19 @@ impl Rig {
         Ok(self.controller.as_ref().context("no controller runs")?.id())
     }
 
+    /// Runs a command against this controller.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Result<()> {
+        let output = Command::new(&self.program)
+            .args(arguments)
+            .args(["--server", &self.server, "--data"])
+            .arg(self.folder.path().join("data"))
+            .output()?;
+        if !output.status.success() {
+            bail!("headroom {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));
+        }
+        Ok(())
+    }
+
     /// `headroom status -o json`.
     pub(crate) fn status(&self) -> Result<serde_json::Value> {
         let output = Command::new(&self.program)

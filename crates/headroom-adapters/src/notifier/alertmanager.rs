@@ -38,7 +38,7 @@ impl Alertmanager {
 
 #[async_trait]
 impl Notifier for Alertmanager {
-    async fn tell(&self, notification: &Notification) -> Result<(), TellError> {
+    async fn tell(&self, notification: &Notification) -> Result<Option<String>, TellError> {
         // The latest of each alert is how it stands.
         let latest: BTreeMap<&str, &AlertNews> =
             notification.news.iter().map(|news| (news.alert.id.as_str(), news)).collect();
@@ -46,7 +46,8 @@ impl Notifier for Alertmanager {
         let mut client = self.client.lock().await;
         let answer =
             client.post_json("/api/v2/alerts", &[], &Value::Array(alerts)).await.map_err(|e| later(&e))?;
-        judge(&answer)
+        judge(&answer)?;
+        Ok(None)
     }
 }
 

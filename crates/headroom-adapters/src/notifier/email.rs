@@ -107,10 +107,10 @@ impl Email {
 
 #[async_trait]
 impl Notifier for Email {
-    async fn tell(&self, notification: &Notification) -> Result<(), TellError> {
+    async fn tell(&self, notification: &Notification) -> Result<Option<String>, TellError> {
         let message = self.message(notification)?;
         let sent = self.transport().await?.send(message).await;
-        sent.map(drop).map_err(|error| {
+        sent.map(|_| None).map_err(|error| {
             let words = format!("the mail server {}:{} does not take it: {error}", self.host, self.port);
             // Even a server's permanent refusal (a mailbox, a login) is mended by people, at the server.
             TellError::Later(words)

@@ -55,7 +55,7 @@ struct Unusable(String);
 
 #[async_trait]
 impl Notifier for Unusable {
-    async fn tell(&self, _: &Notification) -> Result<(), TellError> {
+    async fn tell(&self, _: &Notification) -> Result<Option<String>, TellError> {
         Err(TellError::Later(self.0.clone()))
     }
 }

@@ -37,7 +37,7 @@ impl Pagerduty {
 
 #[async_trait]
 impl Notifier for Pagerduty {
-    async fn tell(&self, notification: &Notification) -> Result<(), TellError> {
+    async fn tell(&self, notification: &Notification) -> Result<Option<String>, TellError> {
         let key = secret(&self.key, &self.base).await?;
         let mut client = self.client.lock().await;
         for news in &notification.news {
@@ -46,7 +46,7 @@ impl Notifier for Pagerduty {
             // What was taken before a failure comes again under the same key, and is the same to it.
             judge(&client.post_json(path, &[], &event).await.map_err(|e| later(&e))?)?;
         }
-        Ok(())
+        Ok(None)
     }
 }
 

@@ -16,7 +16,7 @@ use crate::source::ReadError;
 
 /// What Slack takes in a block of text, less what the title and the link need.
 const LONGEST: usize = 2500;
-/// Alerts whose thread is known. Later follow-ups of an older one stand outside its thread.
+/// Threads that are kept here, for a message that was taken in part and comes again; the outbox knows the rest.
 const THREADS: usize = 500;
 
 /// An incoming webhook. Its address is a secret, so nothing that is said names it.
@@ -35,7 +35,7 @@ impl IncomingWebhook {
 
 #[async_trait]
 impl Notifier for IncomingWebhook {
-    async fn tell(&self, notification: &Notification) -> Result<(), TellError> {
+    async fn tell(&self, notification: &Notification) -> Result<Option<String>, TellError> {
         // A secret of another kind in its place would be taken for a host's name, and named when it is not found.
         let no_address = || {
             TellError::Later("the secret holds no address; it must be that of an incoming webhook".to_owned())
@@ -47,7 +47,8 @@ impl Notifier for IncomingWebhook {
         let server = HttpServer { url, auth: None, ca: None };
         let mut client = HttpClient::new(&server, &self.base).map_err(|_| no_address())?;
         let message = message(notification, &notification.news.iter().collect::<Vec<_>>());
-        judge(&client.post_json("", &[], &message).await.map_err(|e| later(&e))?)
+        judge(&client.post_json("", &[], &message).await.map_err(|e| later(&e))?)?;
+        Ok(None)
     }
 }
 
@@ -78,10 +79,11 @@ impl Bot {
 
 #[async_trait]
 impl Notifier for Bot {
-    async fn tell(&self, notification: &Notification) -> Result<(), TellError> {
+    async fn tell(&self, notification: &Notification) -> Result<Option<String>, TellError> {
         let mut state = self.state.lock().await;
         let (follow_ups, fresh): (Vec<_>, Vec<_>) =
-            notification.news.iter().partition(|news| state.thread(news).is_some());
+            notification.news.iter().partition(|news| state.thread(notification, news).is_some());
+        let mut begun = None;
         if !fresh.is_empty() {
             let thread = state.post(&self.channel, None, message(notification, &fresh)).await?;
             for news in fresh.iter().filter(|news| news.state == State::Raised) {
@@ -90,19 +92,22 @@ impl Notifier for Bot {
             while state.threads.len() > THREADS {
                 state.threads.pop_front();
             }
+            begun = Some(thread);
         }
         for news in follow_ups {
-            let thread = state.thread(news);
+            let thread = state.thread(notification, news);
             state.post(&self.channel, thread, message(notification, &[news])).await?;
         }
-        Ok(())
+        Ok(begun)
     }
 }
 
 impl Writing {
-    fn thread(&self, news: &AlertNews) -> Option<String> {
-        let mut threads = self.threads.iter().rev();
-        threads.find(|(id, _)| *id == news.alert.id).map(|(_, thread)| thread.clone())
+    /// The message that began the alert, as it is remembered here or by the outbox.
+    fn thread(&self, notification: &Notification, news: &AlertNews) -> Option<String> {
+        let id = &news.alert.id;
+        let here = self.threads.iter().rev().find(|(known, _)| known == id).map(|(_, thread)| thread);
+        here.or_else(|| notification.threads.get(id)).cloned()
     }
 
     /// Posts a message; gives its name.

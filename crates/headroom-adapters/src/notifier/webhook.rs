@@ -42,7 +42,7 @@ impl Webhook {
 
 #[async_trait]
 impl Notifier for Webhook {
-    async fn tell(&self, notification: &Notification) -> Result<(), TellError> {
+    async fn tell(&self, notification: &Notification) -> Result<Option<String>, TellError> {
         let body = body(notification);
         let headers = match &self.secret {
             None => Vec::new(),
@@ -52,7 +52,8 @@ impl Notifier for Webhook {
             }
         };
         let answer = self.client.lock().await.post_json("", &headers, &body).await.map_err(|e| later(&e))?;
-        judge(&answer)
+        judge(&answer)?;
+        Ok(None)
     }
 }
 

@@ -51,5 +51,6 @@ pub(crate) fn notification(states: &[State]) -> Notification {
         fleet: "shop".parse().unwrap(),
         page: Some("https://headroom.example".to_owned()),
         news: states.iter().map(|state| news(*state)).collect(),
+        threads: std::collections::BTreeMap::new(),
     }
 }

@@ -53,9 +53,14 @@ async fn a_slack_bot_answers_in_the_thread() {
     let fleet = example("slack", &[("https://slack.com", &format!("http://{}", server.address()))]);
     let notifier = open(&fleet, "thread", folder.path());
     server.answer(200, r#"{"ok": true, "ts": "1503435956.000247"}"#);
-    for state in [State::Raised, State::Still, State::Resolved] {
-        notifier.tell(&notification(&[state])).await.unwrap();
-    }
+    let called = notifier.tell(&notification(&[State::Raised])).await.unwrap();
+    assert_eq!(called.as_deref(), Some("1503435956.000247"));
+    assert_eq!(notifier.tell(&notification(&[State::Still])).await.unwrap(), None, "it began nothing");
+    // Another bot, as after a restart: the outbox remembers.
+    let again = open(&fleet, "thread", folder.path());
+    let mut end = notification(&[State::Resolved]);
+    end.threads.insert(end.news[0].alert.id.clone(), called.unwrap());
+    again.tell(&end).await.unwrap();
     let requests = server.until(|all| all.len() == 3).await;
     assert_eq!(requests[0].line, "POST /api/chat.postMessage");
     assert_eq!(requests[0].header("authorization"), Some("Bearer xoxb-hunter2"));

@@ -132,6 +132,36 @@ const PANELS: &[Panel] = &[
         queries: &[("headroom_cost_dollars_total{{}}", "{{workload}}")],
     },
     Panel {
+        title: "Forecast",
+        kind: "timeseries",
+        unit: "short",
+        width: 12,
+        about: "The load beside what was foreseen of this moment, up to its 95 % quantile, and what is foreseen of an hour \
+                ahead.",
+        queries: &[
+            (
+                "headroom_signal_value{{}} and on(instance, workload, signal) headroom_forecast_load{ahead=\"0\"}",
+                "{{workload}} {{signal}}",
+            ),
+            ("headroom_forecast_load{ahead=\"0\",level=\"0.5\",{}}", "{{workload}} foreseen"),
+            ("headroom_forecast_load{ahead=\"0\",level=\"0.95\",{}}", "{{workload}} 95 % below"),
+            ("headroom_forecast_load{ahead=\"1h\",level=\"0.95\",{}}", "{{workload}} in an hour, 95 % below"),
+        ],
+    },
+    Panel {
+        title: "Forecast error",
+        kind: "timeseries",
+        unit: "short",
+        width: 12,
+        about: "Loss of forecasts that came due beside the best simple one; above 1 they are demoted and don't count. And \
+                the share of loads within the 95 % quantile.",
+        queries: &[
+            ("headroom_forecast_loss{{}} / (headroom_forecast_naive_loss > 0)", "{{workload}} loss / simple"),
+            ("headroom_forecast_held_ratio{{}}", "{{workload}} within 95 %"),
+            ("headroom_forecast_demoted{{}}", "{{workload}} demoted"),
+        ],
+    },
+    Panel {
         title: "Utilisation",
         kind: "timeseries",
         unit: "percentunit",

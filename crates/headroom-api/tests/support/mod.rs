@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use headroom_api::{ApiOptions, Token, serve};
 use headroom_core::action::Action;
 use headroom_core::controller::{Controller, Effect, Input, Measured, Override, Settled};
+use headroom_core::decision::Outcome;
 use headroom_core::fleet::{Fleet, FleetDocument};
 use headroom_core::memory::Freeze;
 use headroom_core::names::{ReplicaId, WorkloadName};
@@ -40,7 +41,7 @@ pub(crate) fn fleet_with(shared: &serde_json::Value) -> Fleet {
         "apiVersion": "headroom.dev/v1alpha1",
         "kind": "Fleet",
         "metadata": { "name": "shop" },
-        "spec": { "workloads": {
+        "spec": { "sources": { "warehouse": { "http": { "url": "http://127.0.0.1:9/" } } }, "workloads": {
             "web": {
                 "tier": "web",
                 "target": process(json!({ "DATABASE_PASSWORD": "hunter2" })),
@@ -147,7 +148,7 @@ fn start_seconds(workload: &str) -> u64 {
 }
 
 /// Work offered, as a function of the minutes since the story began.
-fn demand(workload: &str, minutes: f64) -> Option<f64> {
+pub(crate) fn demand(workload: &str, minutes: f64) -> Option<f64> {
     let wave = |period: f64, phase: f64| (std::f64::consts::TAU * (minutes / period + phase)).sin();
     let noise = 1.0 + 0.025 * wave(0.37, 0.0) + 0.02 * wave(0.113, 0.3) + 0.015 * wave(0.71, 0.6);
     let surge = |from: f64, long: f64, height: f64| {
@@ -353,7 +354,7 @@ struct FakeSource {
 #[async_trait]
 impl Source for FakeSource {
     fn name(&self) -> &str {
-        "story"
+        "balancer"
     }
 
     async fn next(&mut self) -> Option<News> {
@@ -367,8 +368,28 @@ fn lock(world: &Shared) -> std::sync::MutexGuard<'_, World> {
     world.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Lets the real controller live through `length` up to now, and writes it down.
-async fn live_through(journal: &Journal, fleet: &Fleet, world: &mut World, length: Span, step: Span) {
+/// A past to live through, up to now.
+#[derive(Clone, Copy)]
+pub(crate) struct Past {
+    /// How long it is.
+    pub(crate) length: Span,
+    /// How long a step is, so long before its end.
+    pub(crate) step: fn(Span) -> Span,
+    /// What lies so long before its end is written down as a journal keeps it: without its inputs, and of its
+    /// decisions only those that acted.
+    pub(crate) whole: Span,
+}
+
+impl Past {
+    /// A past of which each second was measured and all is kept.
+    pub(crate) fn of(length: Span) -> Self {
+        Self { length, step: |_| Span::seconds(1), whole: length }
+    }
+}
+
+/// Lets the real controller live through a past, and writes it down.
+async fn live_through(journal: &Journal, fleet: &Fleet, world: &mut World, past: Past) {
+    let Past { length, step, whole } = past;
     let mut controller = Controller::new(Arc::new(fleet.clone()));
     let end = now();
     let mut at = end.minus(length);
@@ -393,12 +414,17 @@ async fn live_through(journal: &Journal, fleet: &Fleet, world: &mut World, lengt
         }
         inputs.push(Input::Tick { at });
         let mut todo: std::collections::VecDeque<_> = inputs.into();
+        let is_whole = end.since(at) <= whole;
         while let Some(input) = todo.pop_front() {
             for effect in controller.handle(input.clone()) {
                 match effect {
-                    Effect::Record(decision) => batch.decisions.push(*decision),
+                    Effect::Record(decision) if is_whole || decision.outcome == Outcome::Act => {
+                        batch.decisions.push(*decision);
+                    }
+                    Effect::Record(_) => {}
                     Effect::Notify(notice) => batch.notices.push(notice),
-                    Effect::Look(_) | Effect::Warm(_) | Effect::Fit(_) => {}
+                    Effect::Fit(order) => todo.push_back(Input::Fitted { at, answer: order.run() }),
+                    Effect::Look(_) | Effect::Warm(_) => {}
                     Effect::Act(action) => {
                         batch.actions.push(action.record().clone());
                         let workload = action.workload().clone();
@@ -409,17 +435,19 @@ async fn live_through(journal: &Journal, fleet: &Fleet, world: &mut World, lengt
                     }
                 }
             }
-            batch.inputs.push(input);
+            if is_whole {
+                batch.inputs.push(input);
+            }
         }
         if second.is_multiple_of(20) {
-            if second.is_multiple_of(60) {
+            if second.is_multiple_of(60) && is_whole {
                 batch.snapshot = Some(controller.snapshot());
             }
             let full = std::mem::replace(&mut batch, Batch::new(at));
             journal.append(Batch { at, ..full }).await.expect("the past is written");
         }
         second += 1;
-        at = at.plus(step);
+        at = at.plus(step(end.since(at)));
     }
     batch.snapshot = Some(controller.snapshot());
     journal.append(Batch { at, ..batch }).await.expect("the past is written");
@@ -438,16 +466,27 @@ pub(crate) struct Shop {
 impl Shop {
     /// Opens the shop at `bind` after `past` of history.
     pub(crate) async fn open(bind: &str, past: Span) -> Self {
-        Self::open_with(fleet(), bind, past, Span::seconds(1)).await
+        Self::open_with(fleet(), bind, Past::of(past), |_| {}).await
     }
 
-    /// Opens the shop under another policy, with a past that was measured every `step`.
-    pub(crate) async fn open_with(fleet: Fleet, bind: &str, past: Span, step: Span) -> Self {
+    /// Opens the shop under another policy and with another past; `more` may put more into the journal, whose folder it
+    /// is given.
+    pub(crate) async fn open_with(
+        fleet: Fleet,
+        bind: &str,
+        past: Past,
+        more: impl FnOnce(&std::path::Path),
+    ) -> Self {
         let dir = tempfile::tempdir().expect("a folder");
         let data = DataDir::open(dir.path().join("data")).expect("a data directory");
         let (journal, _) = Journal::open(&data, Retention::default()).expect("a journal");
-        let mut world = World::new(now().minus(past), &fleet);
-        live_through(&journal, &fleet, &mut world, past, step).await;
+        let mut world = World::new(now().minus(past.length), &fleet);
+        live_through(&journal, &fleet, &mut world, past).await;
+        journal.close().await.expect("the past is written");
+        drop((journal, data));
+        more(&dir.path().join("data"));
+        let data = DataDir::open(dir.path().join("data")).expect("a data directory");
+        let (journal, _) = Journal::open(&data, Retention::default()).expect("a journal");
         let world: Shared = Arc::new(Mutex::new(world));
         let targets: Targets = fleet
             .workloads()

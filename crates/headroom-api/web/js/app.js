@@ -8,14 +8,14 @@ import { language, t } from "./i18n.js";
 import { Overview } from "./overview.js";
 import { RANGES, WorkloadPage } from "./workload.js";
 
-/** How long a change may gather others before the state is read again. */
-const GATHER = 250;
 /** How long a toast stays. */
 const TOAST = 5_000;
 
 class App {
+  /** The fleet in lines; the stream keeps it up to date. */
   overview = null;
-  policy = null;
+  /** What the policy says of the workloads that were looked at, by name. */
+  settings = new Map();
   view = null;
   isLive = null;
   main = document.getElementById("main");
@@ -28,7 +28,6 @@ class App {
     document.addEventListener("keydown", (event) => this.#key(event));
     setInterval(() => document.querySelectorAll("[data-until]").forEach(countDown), 1_000);
     this.#listen();
-    await this.refresh(true);
   }
 
   /** The link that `headroom run` prints carries the token; it must not stay in the address bar. */
@@ -45,65 +44,54 @@ class App {
   }
 
   #heard(name, data) {
-    if (name === "overview") this.#figures(data);
+    if (name === "overview") this.#news(data);
     if (name === "fleet" || name === "missed") this.refresh(true);
-    else if (name !== "overview") {
-      if (this.soon) return;
-      // What takes long is asked for less often.
-      this.soon = setTimeout(() => { this.soon = null; this.refresh(); }, Math.max(GATHER, 4 * (this.took ?? 0)));
-    }
     this.view?.heard?.(name, data);
   }
 
-  /** The figures of every second, laid over what was read. */
-  #figures(summary) {
-    this.at = Date.parse(summary.at);
+  /** Lays what is new over what was read. */
+  #news({ at, workloads, breaker, ...glance }) {
+    this.at = Date.parse(at);
     if (!this.overview) return;
-    this.overview.breaker = summary.breaker;
-    const views = new Map(this.overview.workloads.map((view) => [view.name, view]));
-    for (const one of summary.workloads) {
-      const view = views.get(one.name);
-      if (!view) continue;
-      if (one.replicas) view.status = { ...view.status, ...one.replicas };
-      for (const seen of view.signals) {
-        const value = one.signals[seen.name];
-        if (value !== null && value !== undefined) seen.reading = { fresh: { at: summary.at, value } };
-      }
-      if (one.decision) {
-        view.explanation = { ...view.explanation, headline: one.decision.headline, until: one.decision.until };
-        view.latest = { ...view.latest, ...one.decision, headline: undefined };
-      }
-      if (!one.frozen) view.freeze = null;
-      view.pending = one.pending;
-    }
+    const news = new Map(workloads.map((line) => [line.name, line]));
+    const lines = this.overview.workloads.map((line) => news.get(line.name) ?? line);
+    Object.assign(this.overview, glance, { breaker, workloads: lines });
     this.view?.update?.();
   }
 
-  /** Reads the state again; with `whole` the policy too. */
+  /** Reads the fleet again; with `whole` what is kept of the policy is forgotten. */
   async refresh(whole = false) {
-    const begun = performance.now();
     try {
-      const [overview, policy] = await Promise.all([readExplained("overview"), whole || !this.policy ? read("policy") : this.policy]);
+      const overview = await readExplained("fleet");
+      if (whole) this.settings.clear();
       this.overview = overview;
-      this.policy = policy;
       this.at = Date.parse(overview.at);
       this.#showTop();
       if (!this.view || this.rebuild) this.#route();
       else this.view.update?.();
-      this.took = performance.now() - begun;
     } catch (error) {
       if (!this.overview) this.#showUnreachable(error);
     }
   }
 
+  /** Reads what the policy says of these workloads, as far as it is not known. */
+  async readSettings(names, signal) {
+    const unknown = names.filter((name) => !this.settings.has(name));
+    if (!unknown.length) return;
+    const { spec } = await read("policy", { workload: unknown }, signal);
+    for (const [name, settings] of Object.entries(spec.workloads)) this.settings.set(name, settings);
+  }
+
   #connected(isLive) {
     const was = this.isLive;
     this.isLive = isLive;
+    if (!isLive && !this.overview) this.refresh();
     this.#showTop();
     document.body.classList.toggle("stale", !isLive && this.overview !== null);
     this.banner.hidden = isLive || !this.overview;
     if (!isLive && this.at) text(this.banner, t("lost", { time: clock(this.at) }));
-    if (isLive && was === false) this.refresh(true);
+    // What is new is told from here on; what was before is read now.
+    if (isLive) this.refresh(was === false);
   }
 
   #showUnreachable() {
@@ -174,7 +162,6 @@ class App {
     this.rebuild = true;
     this.#showTop();
     this.#listen();
-    this.refresh(true);
   }
 
   toast(words, tone = "") {

@@ -198,7 +198,7 @@ export class Chart {
     if (now < to) nodes.push(s("line", { class: "present", x1: this.#x(now), x2: this.#x(now), y1: TOP, y2: bottom }));
     for (const [low, high] of this.bands) nodes.push(s("path", { class: "foreseen", d: band(values[low], values[high], x, y, values[high]) }));
     if (this.between) nodes.push(...this.#between(values, x, y));
-    for (const { one, below, above } of stack) nodes.push(s("path", { class: `stack tone-${one.tone}`, d: band(below, above, (i) => this.#x(from + i * step), y, values[one.key]) }));
+    for (const { one, below, above } of stack) nodes.push(s("path", { class: `stack tone-${one.tone}`, d: blocks(below, above, (i) => this.#x(from + i * step), y, values[one.key]) }));
     for (const one of this.series) {
       const column = values[one.key] ?? [];
       if (one.kind === "line") nodes.push(s("path", { class: `line tone-${one.tone}`, d: path(column, x, y) }));
@@ -251,6 +251,19 @@ function steps(column, x, y) {
       last = value;
     }
   });
+  return d;
+}
+
+/** The same in steps: counts jump, they do not slide. */
+function blocks(below, above, x, y, there) {
+  let d = "";
+  for (let start = 0; start < above.length; start += 1) {
+    if (there[start] === null || there[start] === undefined || above[start] === below[start]) continue;
+    let end = start;
+    while (end + 1 < above.length && above[end + 1] === above[start] && below[end + 1] === below[start] && (there[end + 1] ?? null) !== null) end += 1;
+    d += `M${x(start).toFixed(1)} ${y(below[start]).toFixed(1)}V${y(above[start]).toFixed(1)}H${x(end + 1).toFixed(1)}V${y(below[start]).toFixed(1)}Z`;
+    start = end;
+  }
   return d;
 }
 

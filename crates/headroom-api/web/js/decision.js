@@ -23,12 +23,11 @@ export function jump(from, to, extra = "") {
   return h("span", { class: `jump ${tone} ${extra}` }, h("span", { class: "from" }, from), h("span", { class: "arrow", "aria-hidden": "true" }, "→"), h("b", {}, to));
 }
 
-/** The number a decision comes to, as its place in a list shows it. */
-export function verdict(decision) {
-  if (decision.outcome === "act") return jump(decision.from, decision.to);
-  const refused = decision.refusal?.wanted;
-  if (decision.outcome === "held" && refused !== undefined && refused !== null) return jump(decision.from, refused, "refused");
-  return h("span", { class: "jump same" }, h("b", {}, decision.to));
+/** The number a decision comes to, by its line. */
+export function verdict({ outcome, from, to, refused }) {
+  if (outcome === "act") return jump(from, to);
+  if (outcome === "held" && refused !== null) return jump(from, refused, "refused");
+  return h("span", { class: "jump same" }, h("b", {}, to));
 }
 
 function link(state, symbol, title, ...body) {

@@ -16,10 +16,10 @@ export function mainSignal(workload) {
   return load(workload);
 }
 
-/** How much of its main signal one replica carries, by the policy or as it was learned; null where nobody knows. */
-export function carries(main, capacity) {
+/** How much of its main signal one replica carries, by the policy or as it was `learned`; null where nobody knows. */
+export function carries(main, learned) {
   if (!main) return null;
-  return main.perReplica === null ? (capacity?.usable ?? null) : parseQuantity(main.perReplica);
+  return main.perReplica === null ? (learned ?? null) : parseQuantity(main.perReplica);
 }
 
 /** The load of a workload whose strategies name none: a rate before other totals, those before the rest. */
@@ -43,44 +43,41 @@ export function signalShape(signal) {
   return { unit: signal?.push?.unit ?? "count", scope: signal?.push?.scope ?? "total" };
 }
 
-/** The signals that can't be read, or not any more. */
+/** The signals of a workload's view that can't be read, or not any more. */
 export function faults(view) {
   return (view.signals ?? []).filter(({ reading }) => reading.stale || (reading.missing !== undefined && reading.missing !== "idle" && reading.missing !== "noReplica"));
 }
 
-/** What keeps a workload from what it should be: the kinds that `BLOCKS` lists, in its order. */
-export function blocks(view) {
+/** What keeps a workload from what it should be, by its line: the kinds that `BLOCKS` lists, in its order. */
+export function blocks(line) {
   const found = [];
-  if (view.pending) found.push("approval");
-  if (view.status?.troubles?.length || view.status?.failed > 0) found.push("trouble");
-  if (faults(view).length) found.push("source");
-  if (view.freeze) found.push("frozen");
-  if (view.explanation?.chain?.some((link) => link.code === "at-maximum") && view.latest?.outcome !== "act") found.push("maximum");
+  if (line.pending) found.push("approval");
+  if (line.trouble || line.replicas?.failed > 0) found.push("trouble");
+  if (line.faults.length) found.push("source");
+  if (line.freeze) found.push("frozen");
+  if (line.atMaximum) found.push("maximum");
   return found;
 }
 
 export const BLOCKS = ["approval", "trouble", "source", "frozen", "maximum"];
 
 /** What a workload costs an hour, the warm pool included; null where there is no price or nothing was seen yet. */
-export function cost(view) {
-  const each = price(view.price);
-  const seen = view.status;
-  if (each === null || !seen) return null;
-  return each * (seen.ready + seen.starting + seen.draining + (seen.pool ? seen.pool.warm + seen.pool.warming : 0));
+export function cost(of) {
+  return price(of.cost?.perHour ?? of.cost);
 }
 
 /** The states, the most urgent first. */
 export const STATES = ["trouble", "unknown", "held", "frozen", "growing", "shrinking", "steady", "zero"];
 
-/** The state of a workload in one word. */
-export function status(view) {
-  const seen = view.status;
+/** The state of a workload in one word, by its line. */
+export function status(line) {
+  const seen = line.replicas;
   if (!seen) return "unknown";
-  if (seen.failed > 0 || view.latest?.outcome === "rejected" || faults(view).length || seen.troubles?.length) return "trouble";
-  if (view.freeze) return "frozen";
+  if (seen.failed > 0 || line.outcome === "rejected" || line.faults.length || line.trouble) return "trouble";
+  if (line.freeze) return "frozen";
   if (seen.starting > 0 || seen.wanted > seen.ready) return "growing";
   if (seen.draining > 0) return "shrinking";
-  if (view.latest?.outcome === "held") return "held";
+  if (line.outcome === "held") return "held";
   if (seen.wanted === 0) return "zero";
   return "steady";
 }

@@ -4,8 +4,8 @@ import { grid, sparkline } from "./chart.js";
 import { until, verdict } from "./decision.js";
 import { answerDialog, closeBreakerDialog, thaw } from "./dialogs.js";
 import { h, icon, put, text } from "./dom.js";
-import { blocks, BLOCKS, carries, cost, faults, mainSignal, signalShape, STATES, status, SYMBOLS } from "./fleet.js";
-import { amount, clock, dollars, headline, sentence, time } from "./format.js";
+import { blocks, BLOCKS, carries, cost, mainSignal, signalShape, STATES, status, SYMBOLS } from "./fleet.js";
+import { amount, clock, dollars, headline, length, sentence, time } from "./format.js";
 import { language, t } from "./i18n.js";
 
 /** What the small charts show, and how often they are read again. */
@@ -14,6 +14,8 @@ const SPARK_STEP = 10_000;
 const SPARK_AGAIN = 15_000;
 /** Small charts at the most: one question each. */
 const SPARKS = 40;
+/** What happens often is read again at most so often. */
+const RECENT_AGAIN = 2_000;
 /** Rows that are made at once; the next come into being when the reader gets near to them. */
 const ROWS = 60;
 /** Things held up that are listed one by one at the most. */
@@ -24,7 +26,7 @@ const SORTS = {
   tier: (a, b) => tierOf(a).localeCompare(tierOf(b)) || byName(a, b),
   name: byName,
   state: (a, b) => STATES.indexOf(status(a)) - STATES.indexOf(status(b)) || byName(a, b),
-  replicas: (a, b) => (b.status?.ready ?? -1) - (a.status?.ready ?? -1) || byName(a, b),
+  replicas: (a, b) => (b.replicas?.ready ?? -1) - (a.replicas?.ready ?? -1) || byName(a, b),
   cost: (a, b) => (cost(b) ?? -1) - (cost(a) ?? -1) || byName(a, b),
 };
 
@@ -46,6 +48,8 @@ export class Overview {
     this.list = h("ul", { class: "rows", id: "workloads" });
     this.none = h("p", { class: "empty", hidden: true });
     this.recent = h("ol", { class: "feed" }, skeleton(4));
+    this.alerts = h("section", { class: "panel", id: "alerts", "aria-label": t("alerts"), hidden: true });
+    this.sources = h("section", { class: "panel", id: "sources", "aria-label": t("sources"), hidden: true });
     this.notices = h("div", { class: "notices" });
     this.foot = h("footer", { class: "foot" });
     this.element = h("div", { class: "page overview" },
@@ -57,7 +61,9 @@ export class Overview {
           h("header", { class: "panel-head" }, h("h2", {}, t("workloads")), h("div", { class: "tools" }, this.state, this.sort, h("label", { class: "filter" }, icon("search"), this.input, h("kbd", {}, "/")))),
           this.list, this.none, this.further),
         h("aside", { class: "side" },
+          this.alerts,
           h("section", { class: "panel" }, h("header", { class: "panel-head" }, h("h2", {}, t("recent"))), this.recent),
+          this.sources,
           this.notices)),
       this.foot);
     this.update();
@@ -68,14 +74,15 @@ export class Overview {
 
   destroy() {
     this.stopped.abort();
+    clearTimeout(this.soon);
     this.watcher.disconnect();
     clearInterval(this.timer);
   }
 
   heard(name) {
-    if (name === "decision" || name === "action" || name === "missed") {
-      clearTimeout(this.soon);
-      this.soon = setTimeout(() => this.#readRecent(), 800);
+    // One that is waited for is enough, however many changes there are.
+    if ((name === "action" || name === "missed") && !this.soon) {
+      this.soon = setTimeout(() => { this.soon = null; this.#readRecent(); }, RECENT_AGAIN);
     }
     if (name === "fleet") this.#readSparks();
   }
@@ -87,6 +94,8 @@ export class Overview {
     this.#showTiles(overview);
     this.#showBlocked(overview);
     this.#showRows(overview);
+    this.#showAlerts(overview);
+    this.#showSources(overview);
     this.#showNotices(overview.notices);
     this.#showFoot(overview);
   }
@@ -95,7 +104,7 @@ export class Overview {
     const print = JSON.stringify([version, startedAt]);
     if (print === this.footPrint) return;
     this.footPrint = print;
-    put(this.foot, h("span", {}, t("startedAt", { version }), " ", time(startedAt)), h("span", {}, t("localTime")), saves(t("workloads"), "overview"), saves(t("decisions"), "decisions", { changes: true, limit: 200 }), saves(t("notices"), "notices", { limit: 200 }), h("a", { href: "/openapi.json" }, t("api")));
+    put(this.foot, h("span", {}, t("startedAt", { version }), " ", time(startedAt)), h("span", {}, t("localTime")), saves(t("workloads"), "overview"), saves(t("decisions"), "decisions", { changes: true, limit: 200 }), saves(t("alerts"), "alerts"), saves(t("sources"), "sources"), saves(t("notices"), "notices", { limit: 200 }), h("a", { href: "/openapi.json" }, t("api")));
   }
 
   /** The list from its beginning, after the reader asked for another part of it. */
@@ -151,7 +160,7 @@ export class Overview {
     const all = workloads.flatMap((view) => blocks(view).map((kind) => ({ kind, view })));
     all.sort((a, b) => BLOCKS.indexOf(a.kind) - BLOCKS.indexOf(b.kind) || byName(a.view, b.view));
     const listed = all.slice(0, BLOCKED);
-    const print = JSON.stringify([all.length, breaker, listed.map(({ kind, view }) => [kind, view.name, view.pending, view.freeze, view.range, view.status?.troubles, view.status?.failed, faults(view).map((one) => one.name)])]);
+    const print = JSON.stringify([all.length, breaker, listed.map(({ kind, view }) => [kind, view.name, view.pending, view.freeze, view.range, view.trouble, view.replicas?.failed, view.faults])]);
     if (print === this.blockedPrint) return;
     this.blockedPrint = print;
     this.blocked.hidden = all.length === 0 && !breaker;
@@ -161,18 +170,45 @@ export class Overview {
         all.length > listed.length && h("li", { class: "muted" }, t("blockedMore", { n: all.length - listed.length }))));
   }
 
+  #showAlerts({ alerts, alertsInAll }) {
+    const print = JSON.stringify([alertsInAll, alerts]);
+    if (print === this.alertsPrint) return;
+    this.alertsPrint = print;
+    this.alerts.hidden = alertsInAll === 0;
+    put(this.alerts,
+      h("header", { class: "panel-head" }, h("h2", {}, t("alerts")), h("span", { class: "muted" }, alertsInAll)),
+      h("ol", { class: "feed" }, alerts.map((alert) => h("li", {}, alertItem(alert))), alertsInAll > alerts.length && h("li", { class: "rest" }, t("more", { n: alertsInAll - alerts.length }))));
+  }
+
+  #showSources({ sources, sourcesInAll, sourcesDown }) {
+    this.sources.hidden = sourcesInAll === 0;
+    // Ages go on every second; what can be selected stays.
+    const print = JSON.stringify([sourcesInAll, sourcesDown, sources.map((one) => [one.name, one.state, one.why])]);
+    if (print !== this.sourcesPrint) {
+      this.sourcesPrint = print;
+      this.ages = new Map();
+      put(this.sources,
+        h("header", { class: "panel-head" }, h("h2", {}, t("sources")), h("span", { class: sourcesDown ? "count failed" : "muted" }, sourcesDown ? t("sourcesDown", { n: sourcesDown, all: sourcesInAll }) : t("sourcesFine"))),
+        h("ul", { class: "sources" }, sources.map((one) => sourceItem(one, this.ages)), sourcesInAll > sources.length && h("li", { class: "rest" }, t("more", { n: sourcesInAll - sources.length }))));
+    }
+    for (const one of sources) {
+      const age = Math.max(0, this.app.at - Date.parse(one.heardAt));
+      text(this.ages.get(one.name), t("ago", { time: length(Math.floor(age / 1000) * 1000) }));
+    }
+  }
+
   #showTiles({ workloads }) {
     const sum = (of) => workloads.reduce((total, view) => total + (of(view) ?? 0), 0);
-    const ready = sum((view) => view.status?.ready);
-    const wanted = sum((view) => view.status?.wanted);
-    const priced = workloads.filter((view) => view.price);
+    const ready = sum((line) => line.replicas?.ready);
+    const wanted = sum((line) => line.replicas?.wanted);
+    const priced = workloads.filter((line) => cost(line) !== null);
     const costs = priced.reduce((total, view) => total + (cost(view) ?? 0), 0);
     const wary = workloads.filter((view) => status(view) === "trouble");
     const changes = this.changes;
     put(this.tiles,
       tile(t("replicasReady"), ready, t("ofWanted", { n: wanted }), ready < wanted ? "warn" : ""),
       tile(t("running"), priced.length ? t("perHour", { cost: dollars(costs) }) : "–", priced.length ? (priced.length < workloads.length ? t("costPartly") : t("perMonth", { cost: dollars(costs * 730) })) : t("costUnknown")),
-      tile(t("changesHour"), changes ? changes.up + changes.down : "–", changes ? (changes.up + changes.down ? t("changesSplit", changes) : t("changesNone")) : " "),
+      tile(t("changesHour"), changes ? `${changes.up + changes.down}${changes.more ? "+" : ""}` : "–", changes ? (changes.up + changes.down ? t("changesSplit", changes) : t("changesNone")) : " "),
       tile(t("attention"), wary.length, wary.length ? wary.map((view) => view.name).join(", ") : t("attentionNone"), wary.length ? "bad" : "ok"));
   }
 
@@ -186,17 +222,17 @@ export class Overview {
     try {
       const signal = this.stopped.signal;
       const [latest, hour] = await Promise.all([
-        readExplained("decisions", { changes: true, since: "24h", limit: 8 }, signal),
-        readExplained("decisions", { changes: true, since: "1h", limit: 200 }, signal),
+        readExplained("headlines", { changes: true, since: "24h", limit: 8 }, signal),
+        readExplained("headlines", { changes: true, since: "1h", limit: 200 }, signal),
       ]);
-      const up = hour.decisions.filter(({ decision }) => decision.to > decision.from).length;
-      this.changes = { up, down: hour.decisions.length - up };
+      const up = hour.headlines.filter((one) => one.to > one.from).length;
+      this.changes = { up, down: hour.headlines.length - up, more: hour.next !== null };
       if (this.app.overview) this.#showTiles(this.app.overview);
-      if (!latest.decisions.length) return put(this.recent, h("li", { class: "empty" }, t("recentNone")));
-      return put(this.recent, latest.decisions.map(({ decision, explanation }) =>
-        h("li", {}, h("a", { class: "feed-item", href: `#/d/${decision.id}` },
-          h("span", { class: "feed-head" }, h("b", {}, decision.id.replace(/-\d+$/, "")), verdict(decision), time(decision.at)),
-          h("span", { class: "feed-why" }, sentence(reasonOf(explanation.headline), Date.parse(decision.at)))))));
+      if (!latest.headlines.length) return put(this.recent, h("li", { class: "empty" }, t("recentNone")));
+      return put(this.recent, latest.headlines.map((one) =>
+        h("li", {}, h("a", { class: "feed-item", href: `#/d/${one.id}` },
+          h("span", { class: "feed-head" }, h("b", {}, one.id.replace(/-\d+$/, "")), verdict(one), time(one.at)),
+          h("span", { class: "feed-why" }, sentence(reasonOf(one.headline), Date.parse(one.at)))))));
     } catch {
       // The stream says whether the server is there; the next change asks again.
       return null;
@@ -204,19 +240,21 @@ export class Overview {
   }
 
   async #readSparks() {
-    const { policy, overview } = this.app;
-    if (!policy || !overview) return;
-    for (const view of overview.workloads.filter((one) => this.rows.has(one.name)).slice(0, SPARKS)) {
-      const row = this.rows.get(view.name);
-      const workload = policy.spec.workloads[view.name];
-      const main = mainSignal(workload);
-      if (!row || !main) continue;
-      try {
-        const answer = await read(`workloads/${view.name}/series`, { name: [main.signal, "replicas.ready"], since: "15m", points: 120 }, this.stopped.signal);
+    const { overview, settings } = this.app;
+    if (!overview) return;
+    const names = [...this.rows.keys()].slice(0, SPARKS);
+    try {
+      await this.app.readSettings(names, this.stopped.signal);
+      for (const name of names) {
+        const row = this.rows.get(name);
+        const workload = settings.get(name);
+        const main = mainSignal(workload);
+        if (!row || !main) continue;
+        const answer = await read(`workloads/${name}/series`, { name: [main.signal, "replicas.ready"], since: "15m", points: 120 }, this.stopped.signal);
         row.spark(answer, main, signalShape(workload.signals[main.signal]).unit);
-      } catch {
-        return;
       }
+    } catch {
+      // The next round asks again.
     }
   }
 
@@ -260,7 +298,7 @@ function tierSays(name, workloads) {
   const sum = (of) => workloads.reduce((total, view) => total + (of(view) ?? 0), 0);
   const costs = sum(cost);
   const stuck = workloads.filter((view) => blocks(view).length).length;
-  const parts = [t(workloads.length === 1 ? "tierWorkload" : "tierWorkloads", { n: workloads.length }), t("tierSays", { ready: sum((view) => view.status?.ready), wanted: sum((view) => view.status?.wanted) })];
+  const parts = [t(workloads.length === 1 ? "tierWorkload" : "tierWorkloads", { n: workloads.length }), t("tierSays", { ready: sum((line) => line.replicas?.ready), wanted: sum((line) => line.replicas?.wanted) })];
   if (costs > 0) parts.push(t("perHour", { cost: dollars(costs) }));
   if (stuck) parts.push(t("tierBlocked", { n: stuck }));
   return { name: name ?? t("noTier"), more: parts.join(" · ") };
@@ -298,12 +336,44 @@ function blockItem(app, kind, view) {
       return blockLine(kind, subject, [t("frozenBy", view.freeze), " · ", view.freeze.until ? until(view.freeze.until) : t("forEver")],
         h("button", { class: "button", "data-thaw": name, onclick: () => thaw(app, name) }, t("thaw")));
     case "source":
-      return blockLine(kind, subject, t("sourceSays", { names: faults(view).map((one) => one.name).join(", ") }));
+      return blockLine(kind, subject, t("sourceSays", { names: view.faults.join(", ") }));
     case "maximum":
       return blockLine(kind, subject, t("maximumSays", view.range));
     default:
-      return blockLine(kind, subject, view.status.troubles?.[0]?.message ?? t("failedSays", { n: view.status.failed }));
+      return blockLine(kind, subject, view.trouble ?? t("failedSays", { n: view.replicas.failed }));
   }
+}
+
+/** Words of the server with what stands in backticks as code. */
+function marked(words) {
+  return words.split("`").map((part, i) => (i % 2 ? h("code", {}, part) : part));
+}
+
+/** What an alert is about, as a link where there is more to see. */
+function subjectOf({ subject, decision }) {
+  if (subject === "fleet") return h("b", {}, t("fleet"));
+  if (subject.source) return h("b", {}, `${t("source")} ${subject.source}`);
+  return h("a", { href: decision ? `#/d/${decision}` : `#/w/${subject.workload}` }, subject.workload);
+}
+
+/** An alert that stands: how much it matters, what holds, since when, why, and what to do. */
+export function alertItem(alert) {
+  return h("div", { class: `alert ${alert.severity}`, "data-alert": alert.kind },
+    h("span", { class: "alert-head" }, h("span", { class: `tag ${alert.severity}` }, t(`severity_${alert.severity}`)), subjectOf(alert), h("span", { class: "spring" }), time(alert.since)),
+    h("p", { class: "alert-what" }, alert.headline),
+    h("p", { class: "alert-why", lang: "en" }, sentence(alert.why, Date.parse(alert.since))),
+    alert.nextStep && h("p", { class: "next-step" }, marked(alert.nextStep)));
+}
+
+/** A source: whether it answers, how long ago, and what to do if not. Where its age stands goes to `ages`. */
+function sourceItem(one, ages) {
+  const age = h("span", { class: "source-age" });
+  ages.set(one.name, age);
+  return h("li", { class: `source ${one.state}`, "data-source": one.name },
+    h("span", { class: "source-head" }, h("i", { class: "dot", "aria-hidden": "true" }), h("b", {}, one.name), h("span", { class: "source-state" }, t(`source_${one.state}`)), h("span", { class: "spring" }), age),
+    one.downSince && h("p", { class: "muted" }, t("downSince"), " ", time(one.downSince)),
+    one.why && h("p", { class: "alert-why", lang: "en" }, one.why),
+    one.nextStep && h("p", { class: "next-step" }, marked(one.nextStep)));
 }
 
 /** Links to what a view shows, as a table and as JSON. */
@@ -323,7 +393,7 @@ function skeleton(n) {
 
 /** Ready, starting, draining and failed replicas as small bars within the allowed range. */
 export function pips(view) {
-  const seen = view.status;
+  const seen = view.replicas ?? view.status;
   const box = h("span", { class: "pips", "aria-hidden": "true" });
   if (!seen) return box;
   const most = Math.max(view.range.max, seen.ready + seen.starting + seen.draining, 1);
@@ -358,19 +428,18 @@ class Row {
     put(this.heading, tier && [h("b", {}, tier.name), h("span", {}, tier.more)]);
   }
 
-  update(view) {
-    this.capacity = view.capacity;
-    const state = status(view);
-    const seen = view.status;
-    const said = view.explanation;
-    const print = JSON.stringify([state, seen && [seen.wanted, seen.ready, seen.starting, seen.draining, seen.failed], said?.headline, said?.until, view.freeze, document.documentElement.lang]);
+  update(line) {
+    this.learned = line.carries;
+    const state = status(line);
+    const seen = line.replicas;
+    const said = line.decision;
+    const print = JSON.stringify([state, seen, said?.headline, said?.until, line.freeze, document.documentElement.lang]);
     if (print === this.print) return;
     this.print = print;
     put(this.state, badge(state));
     const label = seen ? `${seen.ready} ${t("ready")}, ${t("ofWanted", { n: seen.wanted })}` : t("status_unknown");
-    put(this.count, h("span", { class: "figure", title: label }, h("b", {}, seen ? seen.ready : "–"), h("span", {}, ` / ${seen ? seen.wanted : "–"}`)), pips(view), h("span", { class: "sr" }, label));
-    const at = view.latest ? Date.parse(view.latest.at) : Date.now();
-    put(this.why, said ? headline(said.headline, at) : t("status_unknown"), said?.until && h("span", { class: "row-until" }, until(said.until, said.headline.includes(" UTC"))));
+    put(this.count, h("span", { class: "figure", title: label }, h("b", {}, seen ? seen.ready : "–"), h("span", {}, ` / ${seen ? seen.wanted : "–"}`)), pips(line), h("span", { class: "sr" }, label));
+    put(this.why, said ? headline(said.headline, Date.parse(said.at)) : t("status_unknown"), said?.until && h("span", { class: "row-until" }, until(said.until, said.headline.includes(" UTC"))));
   }
 
   spark(answer, main, unit) {
@@ -378,7 +447,7 @@ class Row {
     const from = to - SPARK;
     const [signal, ready] = answer.series;
     const values = grid(signal, from, to, SPARK_STEP, SPARK_STEP);
-    const share = carries(main, this.capacity);
+    const share = carries(main, this.learned);
     const limit = share ? grid(ready, from, to, SPARK_STEP, 2 * SPARK_STEP).map((n) => (n === null ? null : n * share)) : values.map(() => null);
     const last = signal?.last.at(-1);
     const said = last === undefined ? t("missing") : amount(last, unit);

@@ -7,7 +7,7 @@ import { h, icon, put } from "./dom.js";
 import { carries, cost, faults, mainSignal, signalShape, status } from "./fleet.js";
 import { amount, clock, dollars, headline, length, parseSpan, price, sentence, time } from "./format.js";
 import { t } from "./i18n.js";
-import { badge, pips, reasonOf, saves } from "./overview.js";
+import { alertItem, badge, pips, reasonOf, saves } from "./overview.js";
 
 /** The ranges, in milliseconds, as the keys 1 to 7 choose them. */
 export const RANGES = [["5m", 300e3], ["15m", 900e3], ["1h", 3600e3], ["6h", 21600e3], ["24h", 86400e3], ["7d", 604800e3], ["30d", 2592000e3]];
@@ -81,7 +81,7 @@ export class WorkloadPage {
           this.linked, this.list, this.more)));
     this.#showRanges();
     this.#showTabs();
-    this.update();
+    put(this.stateBox, this.line && badge(status(this.line)));
     this.#start();
   }
 
@@ -93,6 +93,12 @@ export class WorkloadPage {
   }
 
   async #start() {
+    try {
+      await Promise.all([this.app.readSettings([this.name], this.stopped.signal), this.#readView()]);
+    } catch (error) {
+      if (error.name === "AbortError") return;
+      // The stream says whether the server is there; it reads again once it is.
+    }
     // The list is read for the range that is shown, and not twice: what was just clicked must not be replaced.
     const series = this.#readSeries();
     if (this.fitting) await series;
@@ -101,20 +107,35 @@ export class WorkloadPage {
     if (this.open) await this.#reveal(this.open);
   }
 
-  get view() {
+  get settings() {
+    return this.app.settings.get(this.name);
+  }
+
+  get line() {
     return this.app.overview?.workloads.find((one) => one.name === this.name);
   }
 
-  get settings() {
-    return this.app.policy?.spec.workloads[this.name];
+  /** Reads all there is to know of the workload, and its alerts. */
+  async #readView() {
+    if (this.reading) return;
+    this.reading = true;
+    try {
+      const { signal } = this.stopped;
+      const [view, { alerts }] = await Promise.all([readExplained(`workloads/${this.name}`, {}, signal), readExplained("alerts", { workload: this.name }, signal)]);
+      Object.assign(this, { view, alerts });
+      this.#show();
+    } finally {
+      this.reading = false;
+    }
   }
 
   heard(name, data) {
     if (name === "fleet") {
       this.#dropCharts();
+      this.app.settings.delete(this.name);
       this.#readSeries();
     }
-    if (name === "missed" || name === "fleet" || (name === "decision" && data.decision.id.replace(/-\d+$/, "") === this.name)) {
+    if (name === "missed" || name === "fleet" || (name === "decision" && data.id.replace(/-\d+$/, "") === this.name)) {
       clearTimeout(this.soon);
       this.soon = setTimeout(() => this.#readNew(), 700);
     }
@@ -122,19 +143,23 @@ export class WorkloadPage {
 
   // The head: what is, why, until when.
 
+  /** There is news, once a second: looks again, unless nobody does. */
   update() {
+    if (this.line) changed(this.stateBox, [status(this.line)], () => badge(status(this.line)));
+    if (document.visibilityState === "visible") this.#readView().catch(() => null);
+  }
+
+  #show() {
     const view = this.view;
-    if (!view) return;
-    const state = status(view);
     const seen = view.status;
     // Each part is made anew only when it changes: what is being clicked must not be replaced under the pointer.
-    changed(this.stateBox, [state], () => badge(state));
     changed(this.tagBox, [view.tier, view.listen], () => [view.tier && h("span", { class: "tag" }, view.tier), view.listen && h("span", { class: "tag mono" }, view.listen)]);
     changed(this.wordBox, [view.freeze !== null], () => view.freeze
       ? h("button", { class: "button", id: "thaw", onclick: () => thaw(this.app, this.name) }, icon("freeze"), t("thaw"))
       : h("button", { class: "button", id: "freeze", onclick: () => freezeDialog(this.app, this.name) }, icon("freeze"), t("freeze")));
     changed(this.factBox, [seen && [seen.wanted, seen.ready, seen.starting, seen.draining, seen.failed], view.range, view.price, view.startUp, view.drain, view.capacity, seen && seen.pool && [seen.pool.wanted, seen.pool.warm, seen.pool.warming], loadOf(view, this.settings), view.forecast?.accuracy, faults(view).map((one) => one.name)], () => facts(view, this.settings));
-    changed(this.callouts, [view.freeze, view.pending, seen?.troubles], () => [
+    changed(this.callouts, [view.freeze, view.pending, seen?.troubles, this.alerts], () => [
+      this.alerts.length > 0 && h("section", { class: "panel alerts", "aria-label": t("alerts") }, h("ul", { class: "feed" }, this.alerts.map((alert) => h("li", {}, alertItem(alert))))),
       view.pending && this.#pending(view.pending),
       view.freeze && h("p", { class: "callout frozen" }, icon("freeze"), h("span", {}, t("frozenBy", view.freeze), " · ", view.freeze.until ? until(view.freeze.until) : t("forEver"))),
       (seen?.troubles ?? []).map((trouble) => h("p", { class: "callout bad" }, icon("warn"), h("span", {}, trouble.message)))]);
@@ -186,7 +211,7 @@ export class WorkloadPage {
     const main = mainSignal(settings);
     const signals = Object.entries(settings?.signals ?? {}).map(([name, signal]) => ({ name, ...signalShape(signal) }));
     const crosshair = this.crosshair;
-    const share = carries(main, this.view?.capacity);
+    const share = carries(main, this.view?.capacity?.usable);
     this.recipes = [];
     const add = (chart, recipe) => {
       this.charts.push(chart);
@@ -244,22 +269,22 @@ export class WorkloadPage {
   }
 
   /** What is foreseen; it changes with its steps of five minutes. */
-  async #readForecast() {
-    if (!this.view?.forecast) this.foresight = null;
+  #keepForecast() {
+    const forecast = this.view?.forecast;
+    if (!forecast) this.foresight = null;
     else if (!this.foresight || Date.now() - this.foresight.readAt > FORESIGHT_AGAIN) {
-      const { forecast } = await read(`workloads/${this.name}`, {}, this.stopped.signal);
       this.foresight = { points: (forecast?.points ?? []).map((one) => ({ ...one, at: Date.parse(one.at) })), readAt: Date.now() };
     }
   }
 
   async #readSeries() {
     clearTimeout(this.again);
-    if (!this.settings) return;
     const [key, range] = this.range;
     try {
+      await this.app.readSettings([this.name], this.stopped.signal);
       const names = [...Object.keys(this.settings.signals), ...COUNTS];
       const answer = await read(`workloads/${this.name}/series`, { name: names, since: key, points: 600 }, this.stopped.signal);
-      await this.#readForecast();
+      this.#keepForecast();
       if (key !== this.range[0]) return;
       if (!this.charts.length) this.#makeCharts();
       const to = Date.parse(answer.until);
@@ -306,7 +331,7 @@ export class WorkloadPage {
       // A look that shows nothing new is written down every five seconds.
       count: (name) => grid(this.columns[name], from, to, step, Math.max(12_000, 1.5 * step), "last"),
     };
-    const marks = this.changes.map(({ decision }) => Date.parse(decision.at));
+    const marks = this.changes.map(({ at }) => Date.parse(at));
     const chosen = this.chosen ? Date.parse(this.chosen.decision.at) : null;
     this.charts.forEach((chart, i) => chart.set({ from, to, now, step, values: this.recipes[i](make), marks, chosen }));
     this.#drawLane();
@@ -319,7 +344,7 @@ export class WorkloadPage {
     const width = Math.max(200, this.lane.clientWidth || 600);
     const groups = [];
     for (const one of [...this.changes].reverse()) {
-      const share = (Date.parse(one.decision.at) - from) / (to - from);
+      const share = (Date.parse(one.at) - from) / (to - from);
       if (share < 0 || share > 1) continue;
       const last = groups.at(-1);
       if (last && (share - last.share) * width < MARK_ROOM) last.all.push(one);
@@ -327,8 +352,8 @@ export class WorkloadPage {
     }
     const known = new Map([...this.lane.children].map((mark) => [mark.dataset.print, mark]));
     const marks = groups.map(({ share, all }) => {
-      const isOpen = all.some((one) => one.decision.id === this.open);
-      const print = `${all[0].decision.id} ${all.length} ${isOpen}`;
+      const isOpen = all.some((one) => one.id === this.open);
+      const print = `${all[0].id} ${all.length} ${isOpen}`;
       const mark = known.get(print) ?? marker(all, isOpen, print);
       mark.style.setProperty("--at", String(share));
       return mark;
@@ -352,25 +377,25 @@ export class WorkloadPage {
   }
 
   #query(extra) {
-    return { since: this.range[0], changes: this.onlyChanges ? true : undefined, limit: PAGE, ...extra };
+    return { workload: this.name, since: this.range[0], changes: this.onlyChanges ? true : undefined, limit: PAGE, ...extra };
   }
 
   async #readDecisions(older) {
     try {
-      const [answer] = await Promise.all([readExplained(`workloads/${this.name}/decisions`, this.#query(older ? { before: this.next } : {}), this.stopped.signal), this.#readChanges()]);
-      this.decisions = older ? [...this.decisions, ...answer.decisions] : answer.decisions;
+      const [answer] = await Promise.all([readExplained("headlines", this.#query(older ? { before: this.next } : {}), this.stopped.signal), this.#readChanges()]);
+      this.decisions = older ? [...this.decisions, ...answer.headlines] : answer.headlines;
       this.next = answer.next;
       this.#showDecisions();
     } catch (error) {
-      if (error.name === "AbortError") return;
-      if (error instanceof Refused && error.status === 404) this.app.notFound(t("notFoundWorkload", { name: this.name }));
+      // Anything else is asked for again with the next decision.
+      if (error.name !== "AbortError") console.info("headroom: the decisions could not be read", error.message);
     }
   }
 
   /** The changes in range, for the marks in the charts, whatever the list shows. */
   async #readChanges() {
-    const answer = await readExplained(`workloads/${this.name}/decisions`, { since: this.range[0], changes: true, limit: MARKS }, this.stopped.signal);
-    this.changes = answer.decisions;
+    const answer = await readExplained("headlines", { workload: this.name, since: this.range[0], changes: true, limit: MARKS }, this.stopped.signal);
+    this.changes = answer.headlines;
   }
 
   /** Adds what is new at the top; what is read already stays, up to a bound. */
@@ -378,9 +403,9 @@ export class WorkloadPage {
     if (this.decisions.length > LISTED) return this.#readDecisions(false);
     try {
       await this.#readChanges();
-      const answer = await readExplained(`workloads/${this.name}/decisions`, this.#query({ limit: 20 }), this.stopped.signal);
-      const known = new Set(this.decisions.map((one) => one.decision.id));
-      const fresh = answer.decisions.filter((one) => !known.has(one.decision.id));
+      const answer = await readExplained("headlines", this.#query({ limit: 20 }), this.stopped.signal);
+      const known = new Set(this.decisions.map((one) => one.id));
+      const fresh = answer.headlines.filter((one) => !known.has(one.id));
       if (!fresh.length) return null;
       this.decisions = [...fresh, ...this.decisions];
       return this.#showDecisions();
@@ -394,26 +419,26 @@ export class WorkloadPage {
     const focused = document.activeElement?.closest?.("[data-decision]")?.dataset.decision;
     if (!this.decisions.length) put(this.list, h("li", { class: "empty" }, t(this.onlyChanges ? "noChanges" : "noDecisions")));
     else put(this.list, this.decisions.map((one) => this.#item(one)));
-    const isListed = this.decisions.some((one) => one.decision.id === this.open);
-    put(this.linked, this.open && this.chosen && !isListed && h("div", {}, h("h3", { class: "eyebrow" }, t("linked")), h("ol", { class: "timeline" }, this.#item(this.chosen))));
+    const isListed = this.decisions.some((one) => one.id === this.open);
+    put(this.linked, this.open && this.chosen && !isListed && h("div", {}, h("h3", { class: "eyebrow" }, t("linked")), h("ol", { class: "timeline" }, this.#item(lineOf(this.chosen)))));
     this.more.hidden = !this.next;
     if (focused) this.element.querySelector(`[data-decision="${focused}"] > button`)?.focus({ preventScroll: true });
     this.#drawCharts();
   }
 
   #item(one) {
-    const { decision, explanation } = one;
-    const isOpen = decision.id === this.open;
-    const at = Date.parse(decision.at);
-    const panel = `steps-${decision.id}`;
-    return h("li", { class: `item ${decision.outcome} ${isOpen ? "open" : ""}`, "data-decision": decision.id },
-      h("button", { class: "item-head", "aria-expanded": String(isOpen), "aria-controls": panel, onclick: () => this.#toggle(decision.id) },
-        h("span", { class: "item-line" }, verdict(decision), decision.outcome !== "act" && h("span", { class: "tag" }, t(`outcome_${decision.outcome}`)), h("span", { class: "spring" }), time(at)),
-        h("span", { class: "item-why" }, sentence(reasonOf(explanation.headline), at))),
-      isOpen && h("div", { class: "item-body", id: panel },
-        chain(decision, explanation, this.chosen?.action),
-        h("p", { class: "item-foot" }, h("code", {}, decision.id),
-          h("button", { class: "quiet", onclick: () => this.#copy(decision.id) }, icon("link"), t("copyLink")))));
+    const isOpen = one.id === this.open;
+    const chosen = isOpen && this.chosen?.decision.id === one.id ? this.chosen : null;
+    const at = Date.parse(one.at);
+    const panel = `steps-${one.id}`;
+    return h("li", { class: `item ${one.outcome} ${isOpen ? "open" : ""}`, "data-decision": one.id },
+      h("button", { class: "item-head", "aria-expanded": String(isOpen), "aria-controls": chosen && panel, onclick: () => this.#toggle(one.id) },
+        h("span", { class: "item-line" }, verdict(one), one.outcome !== "act" && h("span", { class: "tag" }, t(`outcome_${one.outcome}`)), h("span", { class: "spring" }), time(at)),
+        h("span", { class: "item-why" }, sentence(reasonOf(one.headline), at))),
+      chosen && h("div", { class: "item-body", id: panel },
+        chain(chosen.decision, chosen.explanation, chosen.action),
+        h("p", { class: "item-foot" }, h("code", {}, one.id),
+          h("button", { class: "quiet", onclick: () => this.#copy(one.id) }, icon("link"), t("copyLink")))));
   }
 
   async #copy(id) {
@@ -432,7 +457,7 @@ export class WorkloadPage {
   /** Unfolds the decision called `id`, or none. */
   async show(id) {
     this.open = id;
-    this.chosen = this.decisions.find((one) => one.decision.id === id) ?? null;
+    this.chosen = null;
     this.#showDecisions();
     if (id) await this.#reveal(id);
   }
@@ -455,7 +480,7 @@ export class WorkloadPage {
   step(by) {
     if (!this.decisions.length) return;
     const focused = document.activeElement?.closest?.("[data-decision]")?.dataset.decision;
-    const ids = this.decisions.map((one) => one.decision.id);
+    const ids = this.decisions.map((one) => one.id);
     const at = ids.indexOf(this.open ?? focused);
     const id = ids[at < 0 ? 0 : Math.min(ids.length - 1, Math.max(0, at + by))];
     if (this.open) location.hash = `#/d/${id}`;
@@ -470,14 +495,18 @@ export class WorkloadPage {
   }
 }
 
+/** A decision that was read as a whole, as its line. */
+function lineOf({ decision, explanation }) {
+  return { ...decision, refused: decision.refusal?.wanted ?? null, headline: explanation.headline, until: explanation.until };
+}
+
 /** One mark for changes that lie close together: a link to the first of them. */
 function marker(all, isOpen, print) {
-  const { decision } = all[0];
-  const last = all.at(-1).decision.to;
-  const tone = last > decision.from ? "up" : "down";
-  const at = clock(Date.parse(decision.at));
-  const label = all.length > 1 ? t("markerMore", { n: all.length, time: at }) : t("marker", { time: at, from: decision.from, to: decision.to, why: reasonOf(all[0].explanation.headline) });
-  return h("a", { class: `marker ${tone} ${isOpen ? "open" : ""}`, href: `#/d/${decision.id}`, "data-mark": decision.id, "data-print": print, "aria-label": label, title: label },
+  const first = all[0];
+  const tone = all.at(-1).to > first.from ? "up" : "down";
+  const at = clock(Date.parse(first.at));
+  const label = all.length > 1 ? t("markerMore", { n: all.length, time: at }) : t("marker", { time: at, from: first.from, to: first.to, why: reasonOf(first.headline) });
+  return h("a", { class: `marker ${tone} ${isOpen ? "open" : ""}`, href: `#/d/${first.id}`, "data-mark": first.id, "data-print": print, "aria-label": label, title: label },
     icon(tone), all.length > 1 && h("span", { class: "many" }, all.length));
 }
 
@@ -509,7 +538,7 @@ function loadOf(view, settings) {
 /** How much of what the ready replicas carry is asked for; false where that is not known. */
 function utilisation(view, settings) {
   const main = mainSignal(settings);
-  const share = carries(main, view.capacity);
+  const share = carries(main, view.capacity?.usable);
   const load = loadOf(view, settings);
   const ready = view.status?.ready ?? 0;
   const { unit, scope } = signalShape(settings?.signals[main?.signal]);

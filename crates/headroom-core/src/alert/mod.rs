@@ -22,7 +22,7 @@ use crate::say::Language;
 use crate::units::{Price, Span, Timestamp};
 
 pub use route::{Delivery, Routes};
-pub use say::{link, text, title};
+pub use say::{headline, link, next_step, text, title};
 pub use workload::Seen;
 
 use workload::Progress;

@@ -45,7 +45,7 @@ use tokio::sync::{mpsc, oneshot};
 pub use check::SetAside;
 pub use data_dir::{DataDir, DataDirError};
 pub use error::JournalError;
-pub use outbox::Told;
+pub use outbox::{TOLD_AS, Told};
 pub use query::{
     ActionEnd, ActionEntry, ActionOutcome, Cursor, DecisionQuery, MAX_PAGE, Page, Query, Reader,
 };

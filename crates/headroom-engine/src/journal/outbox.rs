@@ -1,6 +1,7 @@
 //! What people are told: raised alerts and messages on their way, so that neither a crash nor an outage loses one.
 
-use headroom_core::alert::{Alert, Delivery};
+use headroom_core::alert::{Alert, Delivery, State};
+use headroom_core::fleet::NotifierName;
 use headroom_core::units::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
@@ -9,6 +10,9 @@ use super::seal::seal;
 use super::writer::{Call, Failed};
 use super::{Batch, Journal, JournalError};
 
+/// What begins the outcome of a message that was told, before what it is called by whoever took it.
+pub const TOLD_AS: &str = "told as ";
+
 /// What came of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Told {
@@ -16,7 +20,7 @@ pub struct Told {
     pub key: String,
     /// When that was.
     pub at: Timestamp,
-    /// `told`, or why it never will be.
+    /// `told`, or [`TOLD_AS`] and its name, or why it never will be.
     pub outcome: String,
 }
 
@@ -40,6 +44,28 @@ impl Reader {
             let body: Option<String> =
                 db.query_row("SELECT body FROM raised", [], |row| row.get(0)).optional()?;
             body.map_or(Ok(Vec::new()), |body| parse(&body, || "the raised alerts".to_owned()))
+        })
+        .await
+    }
+
+    /// What the message that began an alert is called by whoever took it, where `to` was told of it and said so.
+    ///
+    /// # Errors
+    /// The journal can't be read.
+    pub async fn told_as(&self, to: &NotifierName, alert: &str) -> Result<Option<String>, JournalError> {
+        // [`Delivery::key`] begins with these; `0` follows `/`.
+        let begins = format!("{to}/{alert}/{}", State::Raised.word());
+        self.read("read what was told", move |db| {
+            let mut outcomes = db.prepare_cached(
+                "SELECT outcome FROM delivery WHERE name > ?1 AND name < ?2 AND outcome IS NOT NULL ORDER BY id DESC",
+            )?;
+            let mut rows = outcomes.query([format!("{begins}/"), format!("{begins}0")])?;
+            while let Some(row) = rows.next()? {
+                if let Some(name) = row.get::<_, String>(0)?.strip_prefix(TOLD_AS) {
+                    return Ok(Some(name.to_owned()));
+                }
+            }
+            Ok(None)
         })
         .await
     }

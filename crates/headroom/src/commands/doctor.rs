@@ -195,7 +195,7 @@ fn source(view: &SourceView) -> Check {
     Check::broken(
         "source",
         format!("`{}` is down since {}: {why}", view.name, moment(since)),
-        "see that the server runs and that spec.sources names it right; nothing shrinks on its signals meanwhile",
+        view.next_step(Language::English).unwrap_or_default(),
     )
 }
 

@@ -10,6 +10,8 @@ use console::{Key, Term, measure_text_width, truncate_str};
 use headroom_core::say::{self, Language};
 use headroom_engine::figures::guards_bound;
 use headroom_engine::handle::{Overview, WorkloadView};
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::status::{load, ready};
@@ -38,49 +40,76 @@ pub(crate) async fn run(cli: &Cli, printer: Printer) -> Result<Exit> {
     }
     let client = Client::new(cli)?;
     let mut state = State::new(printer.language, client.get("/api/v1/overview").await?);
-    let mut keys = keys(terminal.clone());
     let _screen = Screen::enter(&terminal)?;
+    let mut keys = Keys::of(terminal.clone());
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
     let mut every = tokio::time::interval(EVERY);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         draw(&terminal, &state)?;
         tokio::select! {
-            key = keys.recv() => match key {
-                Some(key) if state.press(&key) == Then::GoOn => {}
+            key = keys.pressed.recv() => match key {
+                Some(key) if state.press(&key) == Then::GoOn => keys.go_on(),
                 Some(_) | None => return Ok(Exit::Success),
             },
+            _ = terminate.recv() => return Ok(Exit::Success),
+            _ = hang_up.recv() => return Ok(Exit::Success),
             _ = every.tick() => state.take(client.get("/api/v1/overview").await),
         }
     }
 }
 
 /// Keys, one by one, from a thread that waits for them. It ends with the program.
-fn keys(terminal: Term) -> mpsc::Receiver<Key> {
-    let (pressed, keys) = mpsc::channel(16);
-    std::thread::spawn(move || {
-        while let Ok(key) = terminal.read_key_raw() {
-            if pressed.blocking_send(key).is_err() {
-                return;
-            }
-        }
-    });
-    keys
+struct Keys {
+    pressed: mpsc::Receiver<Key>,
+    next: std::sync::mpsc::Sender<()>,
 }
 
-/// The alternate screen, as long as it lives.
-struct Screen<'a>(&'a Term);
+impl Keys {
+    fn of(terminal: Term) -> Self {
+        let (press, pressed) = mpsc::channel(1);
+        let (next, wanted) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            while let Ok(key) = terminal.read_key_raw() {
+                // Waiting for a key makes the terminal raw: after the last key it must not be so again.
+                if press.blocking_send(key).is_err() || wanted.recv().is_err() {
+                    return;
+                }
+            }
+        });
+        Self { pressed, next }
+    }
+
+    /// Another key is wanted.
+    fn go_on(&self) {
+        // A thread that has ended closes the keys, which ends the program.
+        let _ = self.next.send(());
+    }
+}
+
+/// The alternate screen, as long as it lives. Then the terminal is as it was before, also where a signal ends the program
+/// while a key is waited for.
+struct Screen<'a> {
+    terminal: &'a Term,
+    before: Option<Termios>,
+}
 
 impl<'a> Screen<'a> {
     fn enter(terminal: &'a Term) -> Result<Self> {
+        let screen = Self { terminal, before: tcgetattr(std::io::stdin()).ok() };
         write(terminal, ENTER)?;
-        Ok(Self(terminal))
+        Ok(screen)
     }
 }
 
 impl Drop for Screen<'_> {
     fn drop(&mut self) {
         // A terminal that is gone needs no restoring.
-        let _ = write(self.0, LEAVE);
+        let _ = write(self.terminal, LEAVE);
+        if let Some(before) = &self.before {
+            let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, before);
+        }
     }
 }
 

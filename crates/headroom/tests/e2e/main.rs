@@ -6,3 +6,4 @@ mod life;
 mod past;
 mod rig;
 mod told;
+mod top;

@@ -243,8 +243,17 @@ impl Rig {
 
     /// The pid of the balancer.
     pub(crate) fn balancer_pid(&self) -> Option<u32> {
+        self.pid_of("lb")
+    }
+
+    /// The pid of a command of the program on this rig's data.
+    pub(crate) fn pid_of(&self, command: &str) -> Option<u32> {
+        let begins = format!("{} {command} ", headroom());
         let marker = self.data().display().to_string();
-        processes().into_iter().find(|(_, c)| c.contains(" lb ") && c.contains(&marker)).map(|(pid, _)| pid)
+        processes()
+            .into_iter()
+            .find(|(_, c)| c.starts_with(&begins) && c.contains(&marker))
+            .map(|(pid, _)| pid)
     }
 }
 
