@@ -60,7 +60,7 @@ async fn the_overview_lists_every_workload_and_live_charts_are_drawn() {
         page.until("document.querySelectorAll('.chart svg.plot').length === 4").await;
         page.press("1").await;
         page.until(
-            "[...document.querySelectorAll('.chart')].every(c => [...c.querySelectorAll('path')].some(p => p.getAttribute('d').length > 200))",
+            "[...document.querySelectorAll('.chart')].every(c => [...c.querySelectorAll('path')].some(p => p.getAttribute('d').length > 20))",
         )
         .await;
         // Live: the last point moves on by itself.

@@ -26,6 +26,10 @@ class App {
     this.#showTop();
     window.addEventListener("hashchange", () => { this.#takeToken(); this.#route(); });
     document.addEventListener("keydown", (event) => this.#key(event));
+    // A browser keeps six connections to a server, over all tabs: one that nobody looks at must not hold one.
+    document.addEventListener("visibilitychange", () => (document.visibilityState === "visible" ? this.#listen() : this.#leave()));
+    window.addEventListener("pagehide", () => this.#leave());
+    window.addEventListener("pageshow", (event) => event.persisted && this.#listen());
     setInterval(() => document.querySelectorAll("[data-until]").forEach(countDown), 1_000);
     this.#listen();
   }
@@ -41,6 +45,12 @@ class App {
   #listen() {
     this.unlisten?.();
     this.unlisten = listen((name, data) => this.#heard(name, data), (isLive) => this.#connected(isLive));
+  }
+
+  /** Stops to listen until somebody looks again. */
+  #leave() {
+    this.unlisten?.();
+    this.away = true;
   }
 
   #heard(name, data) {
@@ -90,8 +100,12 @@ class App {
     document.body.classList.toggle("stale", !isLive && this.overview !== null);
     this.banner.hidden = isLive || !this.overview;
     if (!isLive && this.at) text(this.banner, t("lost", { time: clock(this.at) }));
+    if (!isLive) return;
     // What is new is told from here on; what was before is read now.
-    if (isLive) this.refresh(was === false);
+    const missed = was === false || this.away === true;
+    this.away = false;
+    this.refresh(missed);
+    if (missed) this.view?.heard?.("missed");
   }
 
   #showUnreachable() {

@@ -344,9 +344,10 @@ function blockItem(app, kind, view) {
   }
 }
 
-/** Words of the server with what stands in backticks as code. */
+/** Words of the server with what stands in backticks as code, and moments in the reader's zone. */
 function marked(words) {
-  return words.split("`").map((part, i) => (i % 2 ? h("code", {}, part) : part));
+  const moment = (part) => part.split(/(\d{4}-\d\d-\d\dT[\d:.]+Z)/).map((piece, i) => (i % 2 ? time(piece) : piece));
+  return words.split("`").map((part, i) => (i % 2 ? h("code", {}, part) : moment(part)));
 }
 
 /** What an alert is about, as a link where there is more to see. */
@@ -361,7 +362,7 @@ export function alertItem(alert) {
   return h("div", { class: `alert ${alert.severity}`, "data-alert": alert.kind },
     h("span", { class: "alert-head" }, h("span", { class: `tag ${alert.severity}` }, t(`severity_${alert.severity}`)), subjectOf(alert), h("span", { class: "spring" }), time(alert.since)),
     h("p", { class: "alert-what" }, alert.headline),
-    h("p", { class: "alert-why", lang: "en" }, sentence(alert.why, Date.parse(alert.since))),
+    h("p", { class: "alert-why", lang: "en" }, marked(alert.why)),
     alert.nextStep && h("p", { class: "next-step" }, marked(alert.nextStep)));
 }
 
@@ -369,10 +370,10 @@ export function alertItem(alert) {
 function sourceItem(one, ages) {
   const age = h("span", { class: "source-age" });
   ages.set(one.name, age);
-  return h("li", { class: `source ${one.state}`, "data-source": one.name },
+  return h("li", { class: `source-line ${one.state}`, "data-source": one.name },
     h("span", { class: "source-head" }, h("i", { class: "dot", "aria-hidden": "true" }), h("b", {}, one.name), h("span", { class: "source-state" }, t(`source_${one.state}`)), h("span", { class: "spring" }), age),
     one.downSince && h("p", { class: "muted" }, t("downSince"), " ", time(one.downSince)),
-    one.why && h("p", { class: "alert-why", lang: "en" }, one.why),
+    one.why && h("p", { class: "alert-why", lang: "en" }, marked(one.why)),
     one.nextStep && h("p", { class: "next-step" }, marked(one.nextStep)));
 }
 
