@@ -872,11 +872,11 @@ pub fn decide(
     let room = together.and_then(|together| together.room(name, at));
     let mut ask = None;
     match memory.applied.as_ref().filter(|plan| plan.saw == current && at <= plan.until) {
-        // The guards had their say when the plan was made; the check of the plan comes again.
+        // The guards of speed had their say when the plan was made; what may have changed since is asked again.
         Some(plan) => {
             draft = Draft::starting_at(current, Vec::new());
             draft.move_to(plan.to, By::Person, Reason::PlanApplied { by: plan.by.clone() });
-            guard::run_over_plan(room.as_ref(), &mut draft);
+            guard::run_over_plan(&cx, &decision.recommendations, room.as_ref(), together, &mut draft);
         }
         None => ask = guard::run(&cx, &decision.recommendations, room.as_ref(), together, &mut draft),
     }

@@ -17,6 +17,7 @@ use headroom_core::memory::{AppliedPlan, Memory};
 use headroom_core::names::{SignalName, WorkloadName};
 use headroom_core::observation::{PoolStatus, TargetStatus};
 use headroom_core::outlook::{FitAnswer, FitOrder};
+use headroom_core::say;
 use headroom_core::units::{Replicas, Span, Timestamp, Unit};
 use headroom_core::warm::WarmOrder;
 use tokio::sync::{Semaphore, broadcast, mpsc, oneshot};
@@ -516,18 +517,24 @@ impl Driver {
         answer: oneshot::Sender<Result<(), HandleError>>,
         round: &mut Round,
     ) {
-        if let Err(why) = self.may_apply(plan, at) {
+        let words: Vec<(WorkloadName, Input)> = plan
+            .workloads
+            .iter()
+            .filter(|entry| entry.to != entry.saw)
+            .map(|entry| {
+                let (saw, to, by) = (entry.saw, entry.to, by.to_owned());
+                let until = at.plus(headroom_core::action::VALID_FOR);
+                let word = Override::Apply(AppliedPlan { saw, to, by, until });
+                let workload = entry.workload.clone();
+                (workload.clone(), Input::Overridden { at, workload, word })
+            })
+            .collect();
+        if let Err(why) = self.may_apply(plan, at).and_then(|()| self.would_be_done(&words)) {
             let _ = answer.send(Err(HandleError::PlanRefused(why)));
             return;
         }
-        for entry in plan.workloads.iter().filter(|e| e.to != e.saw) {
-            let word = Override::Apply(AppliedPlan {
-                saw: entry.saw,
-                to: entry.to,
-                by: by.to_owned(),
-                until: at.plus(headroom_core::action::VALID_FOR),
-            });
-            self.input(Input::Overridden { at, workload: entry.workload.clone(), word }, round);
+        for (_, word) in words {
+            self.input(word, round);
         }
         round.answers.push(answer);
     }
@@ -563,6 +570,28 @@ impl Driver {
                     entry.saw
                 ));
             }
+        }
+        Ok(())
+    }
+
+    /// Why the controller would not do all of a plan now: a guard may have changed its mind since the plan was made. A
+    /// copy of the controller is asked, so that a plan is done as a whole or not at all.
+    fn would_be_done(&self, words: &[(WorkloadName, Input)]) -> Result<(), String> {
+        let mut trial = self.controller.clone();
+        for (workload, word) in words {
+            let effects = trial.handle(word.clone());
+            if effects
+                .iter()
+                .any(|effect| matches!(effect, Effect::Act(action) if action.workload() == workload))
+            {
+                continue;
+            }
+            let latest = trial.memory(workload).and_then(Memory::latest);
+            let why = latest.and_then(Decision::main_reason).map_or_else(
+                || "nothing is known of it".to_owned(),
+                |reason| say::sentence(reason, say::Language::English),
+            );
+            return Err(format!("`{workload}` can't be changed now: {why}; make a new plan"));
         }
         Ok(())
     }

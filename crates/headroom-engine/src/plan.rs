@@ -1,7 +1,8 @@
 //! Plans: what would change now, to be shown, kept, and applied exactly.
 //!
 //! A plan is a file a person may read and a pipeline may approve. Applying it does just what it says, or nothing:
-//! it is refused when it is old or when any count it saw is not the count there is.
+//! it is refused when it is old, when any count it saw is not the count there is, or when a guard that looks at what may
+//! have changed since (a freeze, absent data, an action under way, a limit, the breaker) stands against a part of it.
 
 use headroom_core::decision::Decision;
 use headroom_core::names::{FleetName, WorkloadName};

@@ -54,6 +54,17 @@ pub(super) fn limit(cx: &Context<'_>, recommendations: &[Recommendation], draft:
     }
 }
 
+/// What a person asked for does not shrink on what can't be read either; coming down to the maximum is the policy's word.
+pub(super) fn refuse(cx: &Context<'_>, recommendations: &[Recommendation], draft: &mut Draft) {
+    if draft.shrinks()
+        && draft.from() <= super::maximum(cx.workload(), recommendations, cx.current())
+        && let Some((floor, signal)) = floor_of_faults(cx, recommendations)
+        && draft.wanted() < floor
+    {
+        draft.refuse(By::Absence, Reason::HeldForAbsence { signal: signal.clone() });
+    }
+}
+
 /// How far the count may shrink with what can't be read; `None` where all can.
 pub(super) fn floor_of_faults<'a>(
     cx: &Context<'a>,

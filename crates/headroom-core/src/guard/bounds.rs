@@ -32,16 +32,26 @@ pub(crate) fn maximum(workload: &Workload, said: &[Recommendation], current: Rep
     raised.fold(max, Replicas::max)
 }
 
-pub(super) fn limit(cx: &Context<'_>, said: &[Recommendation], draft: &mut Draft) {
+/// The count nearest to `draft`'s that may be, and why it is not that one.
+fn nearest(cx: &Context<'_>, said: &[Recommendation], draft: &Draft) -> (Replicas, Reason) {
     let max = maximum(cx.workload(), said, cx.current());
     let range = ReplicaRange { max, ..cx.workload().replicas };
     let within = range.clamp(draft.wanted());
-    let why = if within < draft.wanted() {
-        Reason::AtMaximum { max }
-    } else {
-        Reason::AtMinimum { min: range.min }
-    };
+    let above = within < draft.wanted();
+    (within, if above { Reason::AtMaximum { max } } else { Reason::AtMinimum { min: range.min } })
+}
+
+pub(super) fn limit(cx: &Context<'_>, said: &[Recommendation], draft: &mut Draft) {
+    let (within, why) = nearest(cx, said, draft);
     draft.move_to(within, By::Bounds, why);
+}
+
+/// A plan that another policy allowed is not made to fit this one.
+pub(super) fn refuse(cx: &Context<'_>, said: &[Recommendation], draft: &mut Draft) {
+    let (within, why) = nearest(cx, said, draft);
+    if within != draft.wanted() {
+        draft.refuse(By::Bounds, why);
+    }
 }
 
 #[cfg(test)]

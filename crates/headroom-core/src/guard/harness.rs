@@ -382,3 +382,28 @@ proptest! {
         prop_assert!((2..=40).contains(&to) || to == from, "{from} → {want} became {to}");
     }
 }
+
+/// A plan that a person applied is done as it is or not at all: speed and size are no matter any more, but what may have
+/// changed since it was made is.
+#[test]
+fn an_applied_plan_is_held_against_what_may_have_changed() {
+    let blind = |case: Case| case.sees("cpu", Err(Absence::NotANumber));
+    let limits = r#"{ "cooldown": {}, "rateLimit": {}, "safety": {}, "approval": { "growAbove": 1 } }"#;
+    for (case, expected) in [
+        (ten().want(40).guards(limits).changed(&[(1, 9, 10)]), "40"),
+        (ten().want(12).sees("cpu", Ok(0.0)), "12"),
+        (blind(ten().want(12)), "12"),
+        (ten().want(5).sees("cpu", Ok(0.0)), "5"),
+        (blind(ten().want(5)), "10: held-for-absence"),
+        (blind(ten().range(1, 8).want(8)), "8"),
+        (ten().range(1, 8).want(9), "10: at-maximum"),
+        (ten().range(5, 20).want(4), "10: at-minimum"),
+        (ten().in_flight(12, 10).want(5), "10: action-in-flight"),
+        (ten().in_flight(8, 10).want(12), "12"),
+        (ten().frozen_for(None).want(12), "10: frozen"),
+        (ten().frozen_for(Some(0)).want(12), "12"),
+    ] {
+        let draft = case.drafted(|cx, draft| run_over_plan(cx, &[], None, None, draft));
+        assert_eq!(became(&draft), expected, "{case:?}");
+    }
+}

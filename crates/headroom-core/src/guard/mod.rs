@@ -59,10 +59,24 @@ pub(crate) fn run(
     ask
 }
 
-/// The guards that also stand over a plan that a person applied: it is done as it is, or not at all.
-pub(crate) fn run_over_plan(room: Option<&Room>, draft: &mut Draft) {
+/// The guards that also stand over a plan that a person applied: it is done as it is, or not at all. Those of speed and
+/// of size had their say when it was made; these ask what may have changed since.
+pub(crate) fn run_over_plan(
+    cx: &Context<'_>,
+    recommendations: &[Recommendation],
+    room: Option<&Room>,
+    together: Option<&Together>,
+    draft: &mut Draft,
+) {
+    settled::refuse_overtaking(cx, draft);
+    absence::refuse(cx, recommendations, draft);
+    bounds::refuse(cx, recommendations, draft);
     if let Some(room) = room {
         share::refuse(room, draft);
+    }
+    freeze::refuse(cx, draft);
+    if let Some(together) = together {
+        breaker::refuse(cx, together, draft);
     }
 }
 

@@ -27,13 +27,18 @@ pub(super) fn limit(cx: &Context<'_>, draft: &mut Draft) {
     }
 }
 
-pub(super) fn refuse(cx: &Context<'_>, draft: &mut Draft) {
-    // A later guard may have brought it down all the same: a new policy with a lower maximum waits its turn, too.
+/// Whatever is wanted, only a larger growth overtakes what is under way.
+pub(super) fn refuse_overtaking(cx: &Context<'_>, draft: &mut Draft) {
     if let Some(action) = &cx.memory().in_flight
         && draft.wanted() <= action.to
     {
         draft.refuse(By::Settled, Reason::ActionInFlight { to: action.to, since: action.at });
     }
+}
+
+pub(super) fn refuse(cx: &Context<'_>, draft: &mut Draft) {
+    // A later guard may have brought it down all the same: a new policy with a lower maximum waits its turn, too.
+    refuse_overtaking(cx, draft);
     let Some(failure) = cx.memory().failure.as_ref().filter(|f| cx.at() < f.until) else { return };
     let until = failure.until;
     let why = match failure.error.clone() {

@@ -2,9 +2,9 @@
 //!
 //! A seed makes a fleet of random policies, random loads and random faults (samples late, lost, wrong and frozen,
 //! looks that fail, actions refused, slow, doubled and never answered, replicas that die, clocks that jump,
-//! controllers that are killed, people who freeze, thaw, approve, reject, close the breaker and change the policy), flies it for a day, and checks at
-//! each input what must always be true. The seed and the commit reproduce a run to the byte, so every bug found
-//! stays as a seed with a name.
+//! controllers that are killed, people who freeze, thaw, plan and apply, approve, reject, close the breaker and change
+//! the policy), flies it for a day, and checks at each input what must always be true. The seed and the commit reproduce
+//! a run to the byte, so every bug found stays as a seed with a name.
 
 mod oracle;
 mod policy;
@@ -12,11 +12,12 @@ mod policy;
 use std::fmt;
 use std::sync::Arc;
 
+use headroom_core::action::VALID_FOR;
 use headroom_core::controller::{Input, Order, Override};
 use headroom_core::fleet::Fleet;
-use headroom_core::memory::Freeze;
+use headroom_core::memory::{AppliedPlan, Freeze};
 use headroom_core::names::WorkloadName;
-use headroom_core::units::{Span, Timestamp};
+use headroom_core::units::{Replicas, Span, Timestamp};
 
 use crate::fault::{Fault, FaultKind, Weather};
 use crate::load::{Load, LoadStream, Noisy, Surge, Wave};
@@ -134,6 +135,8 @@ pub fn run(seed: u64) -> Result<SwarmReport, Violation> {
     let mut people = People {
         rng: Rng::fork(seed, "people"),
         more: Rng::fork(seed, "more people"),
+        planners: Rng::fork(seed, "planners"),
+        plan: None,
         names: fleet.workloads().keys().cloned().collect(),
     };
     for at in 0..length {
@@ -170,12 +173,19 @@ fn next(load: &mut LoadStream) -> f64 {
 struct People {
     rng: Rng,
     more: Rng,
+    planners: Rng,
+    /// What is to be applied, and at which step.
+    plan: Option<(u64, Vec<Change>)>,
     names: Vec<WorkloadName>,
 }
+
+/// One line of a plan: whose count, the one there was, and the one asked for.
+type Change = (WorkloadName, Replicas, Replicas);
 
 impl People {
     fn speak(&mut self, pilot: &mut Pilot<Oracle>, plants: &mut [Plant], at: u64, step: Span) {
         self.answer(pilot, plants, at, step);
+        self.plan(pilot, plants, at, step);
         // About ten words a day.
         if !self.rng.chance(10.0 * step.as_secs_f64() / 86_400.0) {
             return;
@@ -197,6 +207,32 @@ impl People {
                 pilot.say(plants, at, |at| Input::FleetChanged { at, fleet });
             }
         }
+    }
+
+    /// Plans about four times a day and applies it within a quarter of an hour, whatever has happened meanwhile.
+    fn plan(&mut self, pilot: &mut Pilot<Oracle>, plants: &mut [Plant], at: u64, step: Span) {
+        if let Some((_, plan)) = self.plan.take_if(|(due, _)| at >= *due) {
+            for (workload, saw, to) in plan {
+                pilot.say(plants, at, |at| {
+                    let plan = AppliedPlan { saw, to, by: "swarm".to_owned(), until: at.plus(VALID_FOR) };
+                    Input::Overridden { at, workload, word: Override::Apply(plan) }
+                });
+            }
+        }
+        if !self.planners.chance(4.0 * step.as_secs_f64() / 86_400.0) {
+            return;
+        }
+        let Some(controller) = pilot.controller() else { return };
+        let latest = self.names.iter().filter_map(|name| Some(controller.memory(name)?.latest()?.at)).max();
+        let Some(now) = latest else { return };
+        let changes: Vec<Change> = controller
+            .plan(None, now)
+            .into_iter()
+            .filter(|(_, decision)| decision.to != decision.from)
+            .map(|(name, decision)| (name, decision.from, decision.to))
+            .collect();
+        let pause = self.planners.below(1 + Span::minutes(15).as_millis() / step.as_millis());
+        self.plan = (!changes.is_empty()).then_some((at + pause, changes));
     }
 
     /// Looks in on what waits for a person, and on the breaker, about every half hour.

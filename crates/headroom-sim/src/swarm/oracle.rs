@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use headroom_core::action::{Action, ActionRecord};
 use headroom_core::controller::{Controller, Effect, Input, Notice, Override, Settled, Snapshot};
-use headroom_core::decision::{Decision, Outcome};
+use headroom_core::decision::{By, Decision, Outcome};
 use headroom_core::fleet::{Fleet, Workload};
 use headroom_core::memory::{Freeze, LOOK_FRESH_FOR};
 use headroom_core::names::{SignalName, WorkloadName};
@@ -264,8 +264,9 @@ impl Oracle {
         {
             self.violated("freeze", Some(&name), format!("{from} → {to} while frozen"));
         }
-        // Coming back into the range is not refused by the limits of speed.
-        if was_inside && from != Replicas::ZERO && !self.clock_jumps {
+        // Coming back into the range is not refused by the limits of speed, nor is what a person asked for.
+        let by_person = decision.steps.iter().any(|step| step.by == By::Person);
+        if was_inside && from != Replicas::ZERO && !self.clock_jumps && !by_person {
             self.judge_speed(&name, workload, decision);
         }
         let book = self.books.entry(name).or_default();

@@ -27,6 +27,12 @@ pub(super) fn fleet(rng: &mut Rng, more: &mut Rng, workloads: usize) -> FleetDoc
         let mut spec = json!({ "workloads": all });
         if rng.chance(0.3) {
             spec["limits"] = json!({ "connections": limit(rng, workloads) });
+            if more.chance(0.4) {
+                // Whoever supplies the one limit uses the other.
+                let uses: serde_json::Map<String, Value> =
+                    (0..workloads).map(|i| (format!("w{i}"), json!(1 + more.below(5)))).collect();
+                spec["limits"]["machines"] = json!({ "uses": uses, "supply": 20 + more.below(200) });
+            }
         }
         if rng.chance(0.2) {
             spec["breaker"] = json!({

@@ -39,6 +39,11 @@ fn in_advise_mode_a_plan_is_made_and_applied_exactly_once() {
         (planned.status.code() == Some(2)).then_some(planned)
     });
     assert!(stdout(&planned).contains("0 → 2"), "{}", stdout(&planned));
+    assert!(rig.ask(&["freeze", "web", "--why", "release"]).status.success());
+    let refused = rig.ask(&["apply", file]);
+    assert_eq!(refused.status.code(), Some(3), "{}", stderr(&refused));
+    assert!(stderr(&refused).contains("can't be changed now: frozen by"), "{}", stderr(&refused));
+    assert!(rig.ask(&["thaw", "web"]).status.success());
     let applied = rig.ask(&["apply", file]);
     assert!(applied.status.success(), "{}", stderr(&applied));
     rig.ready(2);
