@@ -215,13 +215,12 @@ async fn main() {
     let list = sizes(&page).await;
     page.go("?workload#/w/w-0500").await;
     page.until("document.querySelector('.chart path')").await;
-    let range = middle(
-        &page,
-        "document.querySelector('[data-range=\"7d\"]').click()",
-        "document.querySelector('[data-range=\"30d\"]').click()",
-        "document.querySelector('[data-range=\"30d\"]').getAttribute('aria-pressed') === 'true'",
-    )
-    .await;
+    // From the click until the figures are there and drawn.
+    let click = |range: &str| format!("document.querySelector('[data-range=\"{range}\"]').click()");
+    let drawn = "performance.getEntriesByType('resource').some((e) => e.startTime >= begun && e.name.includes('/series?'))";
+    let before = |range: &str| format!("(performance.clearResourceTimings(), {})", click(range));
+    let week = middle(&page, &before("30d"), &click("7d"), drawn).await;
+    let month = middle(&page, &before("7d"), &click("30d"), drawn).await;
     let point = "document.querySelector('svg.plot').dispatchEvent(new PointerEvent('pointermove', { clientX: 400 + Math.random() * 200, clientY: 400, bubbles: true }))";
     let crosshair = middle(&page, "0", point, "document.querySelector('.cursor:not(.hidden)')").await;
     let workload = sizes(&page).await;
@@ -231,7 +230,8 @@ async fn main() {
         "listShownMs": lists[TIMES / 2],
         "filterMs": filter,
         "sortMs": sorted,
-        "rangeMs": range,
+        "weekDrawnMs": week,
+        "monthDrawnMs": month,
         "crosshairMs": crosshair,
         "streamKibPerSecond": stream,
         "listAnswersKibCompressedWholeAndMs": list,

@@ -13,7 +13,10 @@ mod support;
 use std::path::Path;
 
 use browser::Browser;
+use headroom_core::controller::Measured;
+use headroom_core::reading::Absence;
 use headroom_core::units::Span;
+use headroom_engine::ports::News;
 use support::Shop;
 use support::http::Ask;
 
@@ -28,10 +31,20 @@ async fn main() -> std::io::Result<()> {
     std::fs::create_dir_all(&folder)?;
     let shop = Shop::open("127.0.0.1:0", PAST).await;
     let Some(page) = Browser::open(shop.address).await else { return Ok(()) };
+    // A source that is down, as it is now and then.
+    for _ in 0..3 {
+        let value = Err(Absence::SourceFailed("connection refused (127.0.0.1:9)".to_owned()));
+        let measured = Measured {
+            workload: support::name("thumbnails"),
+            signal: "queue".parse().expect("a name"),
+            value,
+        };
+        shop.engine().tell("warehouse", News::Samples(vec![measured])).await.expect("the engine runs");
+    }
     let latest = Ask::get(shop.address, "/api/v1/workloads/web/decisions?changes=true&limit=1").send().await;
     let latest = latest.json()["decisions"][0]["decision"]["id"].as_str().unwrap_or("web-1").to_owned();
     let views = [
-        ("overview", "#/".to_owned(), ".spark-line"),
+        ("overview", "#/".to_owned(), "#workloads > li:last-child .spark-line"),
         ("workload", "#/w/web".to_owned(), ".chart path"),
         ("objective", "#/w/search".to_owned(), ".chart path"),
         ("decision", format!("#/d/{latest}"), ".item.open .chain"),

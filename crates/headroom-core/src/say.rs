@@ -248,7 +248,7 @@ fn weighed_korean(w: &Weighed) -> String {
         "{}{}; {} 뒤 예상 {}: 레플리카 {}개(개당 {})면 {} 확률로 충분, 위반 1초의 값 {} 레플리카초; 최근 하루 위반 {}, 허용 {}",
         if w.surge { "급증: " } else { "" },
         seen(&w.demand),
-        length(w.ahead),
+        length_korean(w.ahead),
         amount(unit, w.expected),
         w.needs,
         amount(unit, w.per_replica),
@@ -281,6 +281,18 @@ fn length(span: Span) -> String {
         120..=7199 if seconds.is_multiple_of(60) => format!("{} min", seconds / 60),
         120..=7199 => format!("{} min {} s", seconds / 60, seconds % 60),
         _ => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+    }
+}
+
+/// The same in Korean: `4분 10초`.
+fn length_korean(span: Span) -> String {
+    let seconds = span.as_millis() / 1000;
+    match seconds {
+        0 => format!("{} ms", span.as_millis()),
+        1..=119 => format!("{seconds}초"),
+        120..=7199 if seconds.is_multiple_of(60) => format!("{}분", seconds / 60),
+        120..=7199 => format!("{}분 {}초", seconds / 60, seconds % 60),
+        _ => format!("{}시간 {}분", seconds / 3600, seconds % 3600 / 60),
     }
 }
 
@@ -650,8 +662,8 @@ fn korean(reason: &Reason) -> String {
             "{}, {} 이탈 {}째; {} 필요",
             seen(s),
             amount(s.unit, *limit),
-            length(*held),
-            length(*needed)
+            length_korean(*held),
+            length_korean(*needed)
         ),
         Reason::StrategyCoolingDown { until, wanted } => {
             format!("{wanted}개를 원하지만 마지막 변경 후 {}까지 대기", clock(*until))
@@ -659,7 +671,9 @@ fn korean(reason: &Reason) -> String {
         Reason::SignalAbsent { signal, absence: a } => {
             format!("{signal} 없음: {}", absence(a, Language::Korean))
         }
-        Reason::SignalStale { signal, age } => format!("{signal}의 마지막 값이 {} 전의 것", length(*age)),
+        Reason::SignalStale { signal, age } => {
+            format!("{signal}의 마지막 값이 {} 전의 것", length_korean(*age))
+        }
         Reason::NoReadyReplica => "준비된 레플리카가 없어 레플리카별 값을 쓸 수 없음".to_owned(),
         Reason::RequestsWaiting { requests } => format!("레플리카가 없는데 요청 {requests}건이 대기 중"),
         Reason::HighestWant { strategy } => format!("가장 높은 요구는 {strategy}"),
@@ -678,19 +692,19 @@ fn korean(reason: &Reason) -> String {
         Reason::TargetUnseen { error: Some(error) } => format!("대상을 조회할 수 없음: {error}"),
         Reason::TargetUnseen { error: None } => "최근에 대상이 조회되지 않음".to_owned(),
         Reason::StabilisingDown { window, until } => {
-            format!("최근 {} 안에 더 높은 수가 요구됨, {}까지", length(*window), clock(*until))
+            format!("최근 {} 안에 더 높은 수가 요구됨, {}까지", length_korean(*window), clock(*until))
         }
         Reason::StabilisingUp { window, until } => {
-            format!("최근 {} 안에 더 낮은 수가 요구됨, {}까지", length(*window), clock(*until))
+            format!("최근 {} 안에 더 낮은 수가 요구됨, {}까지", length_korean(*window), clock(*until))
         }
         Reason::StepUpLimited { allowed, period } if period.is_zero() => {
             format!("한 번에 최대 {allowed}개 추가")
         }
         Reason::StepUpLimited { allowed, period } => {
-            format!("지금은 {allowed}개까지만 추가 가능({} 기준)", length(*period))
+            format!("지금은 {allowed}개까지만 추가 가능({} 기준)", length_korean(*period))
         }
         Reason::StepDownLimited { allowed, period } => {
-            format!("지금은 {allowed}개까지만 축소 가능({} 기준)", length(*period))
+            format!("지금은 {allowed}개까지만 축소 가능({} 기준)", length_korean(*period))
         }
         Reason::DirectionDisabled => "이 방향의 변경이 꺼져 있음".to_owned(),
         Reason::CoolingDown { until } => format!("마지막 변경 후 {}까지 쿨다운", clock(*until)),
@@ -718,7 +732,12 @@ fn korean(reason: &Reason) -> String {
         }
         Reason::ZeroNotBelieved { signal } => format!("{signal} 값이 0이지만 정책상 그대로 믿지 않음"),
         Reason::DrainWithin { backlog, service, within } => {
-            format!("{}, 건당 {}; {} 안에 처리", seen(backlog), length(*service), length(*within))
+            format!(
+                "{}, 건당 {}; {} 안에 처리",
+                seen(backlog),
+                length_korean(*service),
+                length_korean(*within)
+            )
         }
         Reason::Scheduled { entry, until } => match until {
             Some(until) => format!("일정({entry}), {}까지", moment(*until)),
@@ -747,7 +766,7 @@ fn korean(reason: &Reason) -> String {
             "{}, {} 이상이 {} 지속: {} 증가",
             seen(s),
             amount(s.unit, *limit),
-            length(*held),
+            length_korean(*held),
             amount(Unit::Ratio, *grow)
         ),
         Reason::NoPhase { seen: s } => format!("{}: 해당하는 단계 없음", seen(s)),
@@ -789,13 +808,13 @@ fn korean(reason: &Reason) -> String {
         Reason::ObjectiveKeeps { weighed, idle, worth } => format!(
             "{}; 아직 유지: 유휴 비용 {}(레플리카 시간), 변경의 값 {}",
             weighed_korean(weighed),
-            length(*idle),
-            length(*worth)
+            length_korean(*idle),
+            length_korean(*worth)
         ),
         Reason::ObjectiveSpares { weighed, idle } => format!(
             "{}; 유휴 비용 {}(레플리카 시간)이 변경의 값을 넘음",
             weighed_korean(weighed),
-            length(*idle)
+            length_korean(*idle)
         ),
         Reason::ObjectiveMissed { seen: s, limit } => {
             format!("부하 중 {}, 목표 {}을(를) 놓침", seen(s), amount(s.unit, *limit))
@@ -803,7 +822,7 @@ fn korean(reason: &Reason) -> String {
         Reason::WorksOff { backlog, within, per_replica } => format!(
             "{}을(를) 유입과 함께 {} 안에 처리, 레플리카당 {}",
             seen(backlog),
-            length(*within),
+            length_korean(*within),
             amount(Unit::PerSecond, *per_replica)
         ),
         Reason::CapacityUnknown { signal } => {
@@ -820,7 +839,11 @@ fn korean(reason: &Reason) -> String {
         Reason::DependencyUnwell { signal } => format!("의존 대상 이상 또는 확인 불가({signal})"),
         Reason::Quiet { until } => format!("{}까지 변경 금지 시간", clock(*until)),
         Reason::Swings { turns, within, until } => {
-            format!("{} 안에 방향이 {turns}번 바뀜; {}까지 축소하지 않음", length(*within), clock(*until))
+            format!(
+                "{} 안에 방향이 {turns}번 바뀜; {}까지 축소하지 않음",
+                length_korean(*within),
+                clock(*until)
+            )
         }
         Reason::NeedsApproval { limit } => format!("{limit}개 초과 변경은 사람의 승인 필요"),
         Reason::ApprovalRefused { by, why, until } => {
@@ -846,22 +869,22 @@ fn korean(reason: &Reason) -> String {
             format!("줄인 뒤 {} 악화; {}까지 다시 줄이지 않음", seen(s), clock(*until))
         }
         Reason::ChangeHolds { ready, within } => {
-            format!("{} 동안 {ready}개 준비됨, 나빠진 것 없음", length(*within))
+            format!("{} 동안 {ready}개 준비됨, 나빠진 것 없음", length_korean(*within))
         }
         Reason::BecameUnwell { seen: s, limit, held } => format!(
             "{}, 이전에는 {} 미만이었으나 {} 동안 이상",
             seen(s),
             amount(s.unit, *limit),
-            length(*held)
+            length_korean(*held)
         ),
         Reason::NotReached { ready, to, within } => {
-            format!("{} 안에 {to}개 중 {ready}개만 준비됨", length(*within))
+            format!("{} 안에 {to}개 중 {ready}개만 준비됨", length_korean(*within))
         }
         Reason::ChangeOvertaken { by } => format!("{by}에서 다시 변경됨"),
         Reason::WarmKept { keep } => format!("예열 레플리카 {keep}개 유지"),
         Reason::WarmForeseen { load, carried, within } => format!(
             "{} 안에 레플리카 {}개분의 부하가 예상되는데 지금은 {carried}개",
-            length(*within),
+            length_korean(*within),
             amount(Unit::Count, *load)
         ),
         Reason::WarmNoRoom { max } => format!("예열과 서비스 레플리카를 합해 최대 {max}개"),

@@ -121,6 +121,7 @@ const TEXTS = {
   alerts: ["Alerts", "경보"],
   fleet: ["Fleet", "플릿"],
   source: ["source", "소스"],
+  signals: ["Signals", "신호"],
   severity_high: ["high", "높음"],
   severity_medium: ["medium", "보통"],
   severity_low: ["low", "낮음"],

@@ -563,7 +563,7 @@ function facts(view, settings) {
     view.capacity && fact(t("carries"), amount(view.capacity.usable, view.capacity.unit), capacityMore(view.capacity)),
     pool && fact(t("warmPool"), h("span", { class: "big" }, h("b", {}, pool.warm), h("span", {}, ` / ${pool.wanted}`)), [pool.warming > 0 && t("warming", { n: pool.warming }), each !== null && t("warmCost", { cost: t("perHour", { cost: dollars(each * warm) }) })].filter(Boolean).join(" · ")),
     view.forecast && foresight(view.forecast),
-    fact(t("sources"), h("span", { class: broken.length ? "count failed" : "" }, `${view.signals.length - broken.length} / ${view.signals.length}`), broken.length ? t("sourceSays", { names: broken.join(", ") }) : t("sourcesFine")),
+    fact(t("signals"), h("span", { class: broken.length ? "count failed" : "" }, `${view.signals.length - broken.length} / ${view.signals.length}`), broken.length ? t("sourceSays", { names: broken.join(", ") }) : t("sourcesFine")),
   ];
 }
 

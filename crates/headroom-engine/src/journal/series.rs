@@ -100,11 +100,12 @@ fn choose(
     let covers = |r: Resolution| {
         since >= now.minus(retention.points(r)).minus(Span::millis(retention.points(r).as_millis() / 50))
     };
-    // The coarsest that fills half the points and reaches back far enough, else the finest that reaches back.
+    // The coarsest that fills a quarter of the points and reaches back far enough, else the finest that reaches back: a
+    // week is 168 hours, read in some milliseconds, and not 10 080 minutes.
     let kept = || Resolution::ALL.into_iter().filter(|r| covers(*r));
     let resolution = kept()
         .rev()
-        .find(|r| range / r.millis() >= max / 2)
+        .find(|r| range / r.millis() >= max / 4)
         .or_else(|| kept().next())
         .unwrap_or(Resolution::Hour);
     // A range seldom begins where a point does: it touches one point more than its length says, so `max - 1` lengths
