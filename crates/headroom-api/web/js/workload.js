@@ -95,6 +95,8 @@ export class WorkloadPage {
   async #start() {
     try {
       await Promise.all([this.app.readSettings([this.name], this.stopped.signal), this.#readView()]);
+      // Some of it can be said only now that the policy is there too.
+      if (this.view) this.#show();
     } catch (error) {
       if (error.name === "AbortError") return;
       // The stream says whether the server is there; it reads again once it is.
