@@ -415,9 +415,10 @@ impl Together {
             let known = self.supply(books, at, true);
             let others = known - own;
             // While less is ready than is held, none goes: one that is starting may be what is missing.
-            let bound = match books.held > known {
-                true => Replicas::LIMIT,
-                false => whole(books.held.saturating_sub(others).div_ceil(u128::from(*each))),
+            let bound = if books.held > known {
+                Replicas::LIMIT
+            } else {
+                whole(books.held.saturating_sub(others).div_ceil(u128::from(*each)))
             };
             if room.keeps.as_ref().is_none_or(|tightest| bound > tightest.bound) {
                 let (supply, held) = (amount(known), amount(books.held));

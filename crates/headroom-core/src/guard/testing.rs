@@ -113,9 +113,10 @@ impl Case {
 
     /// The draft after `guard`.
     pub(crate) fn drafted(&self, guard: impl Fn(&Context<'_>, &mut Draft)) -> Draft {
-        let strategies = match self.signals.is_empty() {
-            true => serde_json::json!([]),
-            false => serde_json::json!([{ "threshold": { "signal": "cpu" } }]),
+        let strategies = if self.signals.is_empty() {
+            serde_json::json!([])
+        } else {
+            serde_json::json!([{ "threshold": { "signal": "cpu" } }])
         };
         let document: FleetDocument = serde_json::from_value(serde_json::json!({
             "apiVersion": "headroom.dev/v1alpha1", "kind": "Fleet", "metadata": { "name": "test" },
