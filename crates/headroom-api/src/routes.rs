@@ -721,14 +721,20 @@ async fn series(
         names = journal.series_names(&workload_name).await?;
         names.truncate(SERIES);
     }
-    let mut columns = Vec::with_capacity(names.len());
-    for name in names {
-        let query =
-            SeriesQuery { workload: workload_name.clone(), series: name.clone(), since, until, max_points };
+    let question = |name: &String| SeriesQuery {
+        workload: workload_name.clone(),
+        series: name.clone(),
+        since,
+        until,
+        max_points,
+    };
+    let found = journal.several(names.iter().map(question).collect()).await?;
+    let columns = names.into_iter().zip(&found).map(|(name, series)| {
         let unit = workload.signals.get(name.as_str()).map(|signal| signal.unit());
-        columns.push(Columns::new(name, unit, &journal.series(query).await?));
-    }
-    let answer = SeriesAnswer { workload: workload_name, since, until, series: columns };
+        Columns::new(name, unit, series)
+    });
+    let series = columns.collect();
+    let answer = SeriesAnswer { workload: workload_name, since, until, series };
     Ok(if params.csv()? { answer.csv() } else { Json(answer).into_response() })
 }
 

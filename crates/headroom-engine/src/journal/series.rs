@@ -72,6 +72,17 @@ impl Reader {
         self.read("read a series", move |db| read(db, &query, &retention)).await
     }
 
+    /// Stretches of several series, in the order of the questions: the writer is waited for once, not for each.
+    ///
+    /// # Errors
+    /// The journal can't be read.
+    pub async fn several(&self, queries: Vec<SeriesQuery>) -> Result<Vec<Series>, JournalError> {
+        self.flush().await?;
+        let retention = self.retention().clone();
+        self.read("read series", move |db| queries.iter().map(|query| read(db, query, &retention)).collect())
+            .await
+    }
+
     /// The names of a workload's series, in the order of the alphabet.
     ///
     /// # Errors
