@@ -13,6 +13,7 @@ use axum::http::StatusCode;
 use axum::response::sse::{Event as Sse, KeepAlive, Sse as Stream};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
+use headroom_core::decision::DecisionId;
 use headroom_core::say::Language;
 use headroom_core::together::Opened;
 use headroom_core::units::Timestamp;
@@ -51,6 +52,16 @@ pub(crate) struct Summary {
     /// What people must know now.
     #[serde(flatten)]
     glance: Glance,
+}
+
+/// What came of an action.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Ended {
+    /// The decision that was carried out.
+    decision: DecisionId,
+    /// Why it was not; `null` where it was.
+    failed: Option<String>,
 }
 
 impl Summary {
@@ -112,6 +123,7 @@ impl Listener {
                 }
                 Ok(Event::Noticed(notice)) => json("notice", &*notice),
                 Ok(Event::Acting(action)) => json("action", &action),
+                Ok(Event::Settled { decision, failed }) => json("settled", &Ended { decision, failed }),
                 Ok(Event::Changed(workload)) => json("changed", &workload),
                 Ok(Event::FleetChanged) => json("fleet", &()),
                 Err(RecvError::Lagged(events)) => json("missed", &events),

@@ -278,7 +278,7 @@ pub(crate) fn operations() -> Vec<Operation> {
             "events",
             "What happens, as it happens. `overview`: once a second, the lines of `fleet` of which there is news; those \
              of before are read there once the stream is open. `decision`: a decision that was recorded, in a line. \
-             `action`: a target is asked for a count, now. `notice`. `changed`: the name of a workload to read again. `fleet`: another \
+             `action`: a target is asked for a count, now. `settled`: it took it, or not. `notice`. `changed`: the name of a workload to read again. `fleet`: another \
              policy is in force. `missed`: events were lost; read everything again.",
             &[LANG],
         )

@@ -39,7 +39,9 @@ pub fn predictive(history: Span, has_pattern: bool, accuracy: Level) -> Level {
 #[must_use]
 pub fn fitness(cx: &Context<'_>, index: usize) -> Level {
     let workload = cx.workload();
-    let spreads = workload.balancer.is_some() || workload.signals.values().any(|s| s.scope() == Scope::Total);
+    let spreads = workload.balancer.is_some()
+        || workload.haproxy.is_some()
+        || workload.signals.values().any(|s| s.scope() == Scope::Total);
     let below_max = cx.current() < workload.replicas.max;
     let figures = workload.strategies.get(index).is_some_and(|strategy| {
         let mut needs = Vec::new();

@@ -16,7 +16,7 @@ use headroom_core::fleet::{Fleet, Signal};
 use headroom_core::memory::{AppliedPlan, Memory};
 use headroom_core::names::{SignalName, WorkloadName};
 use headroom_core::observation::{PoolStatus, TargetStatus};
-use headroom_core::outlook::{FitAnswer, FitOrder};
+use headroom_core::outlook::{FitAnswer, FitOrder, Peak};
 use headroom_core::say;
 use headroom_core::units::{Replicas, Span, Timestamp, Unit};
 use headroom_core::warm::WarmOrder;
@@ -75,6 +75,19 @@ pub enum Message {
     Watching(oneshot::Sender<Watching>),
     /// See [`EngineHandle::workload`].
     Workload(WorkloadName, oneshot::Sender<Option<WorkloadView>>),
+    /// See [`EngineHandle::foreseen`].
+    Foreseen {
+        /// Whose signal.
+        workload: WorkloadName,
+        /// Which.
+        signal: SignalName,
+        /// Which quantile.
+        level: f64,
+        /// How far ahead.
+        ahead: Span,
+        /// The peak.
+        answer: oneshot::Sender<Result<Option<Peak>, HandleError>>,
+    },
     /// See [`EngineHandle::lacking_history`].
     LackingHistory(oneshot::Sender<Vec<(WorkloadName, SignalName)>>),
     /// See [`EngineHandle::figures`].
@@ -275,6 +288,8 @@ struct Round {
     answers: Vec<oneshot::Sender<Result<(), HandleError>>>,
     /// Workloads whose view changed.
     changed: Vec<WorkloadName>,
+    /// Decisions that were said instead of done.
+    only_said: Vec<DecisionId>,
     fleet_changed: bool,
 }
 
@@ -285,6 +300,7 @@ impl Round {
             effects: Vec::new(),
             answers: Vec::new(),
             changed: Vec::new(),
+            only_said: Vec::new(),
             fleet_changed: false,
         }
     }
@@ -354,6 +370,9 @@ impl Driver {
                     round,
                 );
             }
+            Message::Foreseen { workload, signal, level, ahead, answer } => {
+                drop(answer.send(self.foreseen(&workload, &signal, level, at, at.plus(ahead))));
+            }
             Message::LackingHistory(answer) => drop(answer.send(self.lacking_history())),
             Message::Watching(answer) => {
                 let watching = Watching { alerts: self.watch.raised(), sources: self.sources.views() };
@@ -373,6 +392,11 @@ impl Driver {
                     Err(error) => Settled::Failed(error.to_string()),
                 };
                 log_settled(&decision, &outcome, at.since(record.at));
+                let failed = match &outcome {
+                    Settled::Failed(error) => Some(error.clone()),
+                    Settled::Done(_) | Settled::Advised => None,
+                };
+                let _ = self.events.send(Event::Settled { decision: decision.clone(), failed });
                 self.figures.settled(&workload, &outcome, at.since(record.at));
                 self.input(Input::Settled { at, workload, decision, outcome }, round);
             }
@@ -478,6 +502,7 @@ impl Driver {
             // Settled at once: what was only said must not seem under way, not even to a plan made a moment later.
             let workload = decision.workload.clone();
             self.figures.settled(&workload, &Settled::Advised, Span::ZERO);
+            round.only_said.push(decision.clone());
             let settled = Input::Settled { at, workload, decision, outcome: Settled::Advised };
             round.effects.extend(self.controller.handle(settled.clone()));
             round.batch.inputs.push(settled);
@@ -659,6 +684,9 @@ impl Driver {
         for workload in looks {
             self.look(workload);
         }
+        for decision in round.only_said {
+            let _ = self.events.send(Event::Settled { decision, failed: None });
+        }
         for workload in round.changed {
             let _ = self.events.send(Event::Changed(workload));
         }
@@ -822,6 +850,20 @@ impl Driver {
     fn report(&self, message: Message) {
         let messages = self.messages.clone();
         tokio::spawn(async move { messages.send(message).await });
+    }
+
+    fn foreseen(
+        &self,
+        workload: &WorkloadName,
+        signal: &SignalName,
+        level: f64,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Option<Peak>, HandleError> {
+        let memory = self.controller.memory(workload);
+        let memory = memory.ok_or_else(|| HandleError::NoSuchWorkload(workload.clone()))?;
+        let outlook = memory.outlooks().find(|(name, _)| *name == signal).map(|(_, outlook)| outlook);
+        Ok(outlook.and_then(|outlook| outlook.ahead()?.peak(level, from, to)))
     }
 
     /// The forecast signals that a past from elsewhere would be of use to.

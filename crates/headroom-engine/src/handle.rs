@@ -16,7 +16,7 @@ use headroom_core::guard::Watched;
 use headroom_core::memory::{Freeze, Pending};
 use headroom_core::names::{FleetName, SignalName, WorkloadName};
 use headroom_core::observation::{PoolStatus, TargetStatus};
-use headroom_core::outlook::Foresight;
+use headroom_core::outlook::{Foresight, Peak};
 use headroom_core::start_up::Times;
 use headroom_core::together::{Opened, Part};
 use headroom_core::units::{Price, Replicas, Span, Timestamp};
@@ -44,6 +44,13 @@ pub enum Event {
     Noticed(Arc<Notice>),
     /// A target is asked for a count, now.
     Acting(ActionRecord),
+    /// What a target was asked for was taken, or not.
+    Settled {
+        /// Whose action it was.
+        decision: DecisionId,
+        /// Why it was not done; `None` where it was.
+        failed: Option<String>,
+    },
     /// A workload's replicas or freeze changed: read its view again.
     Changed(WorkloadName),
     /// Another policy is in force.
@@ -226,6 +233,22 @@ impl EngineHandle {
         self.ask(|answer| Message::Workload(asked, answer))
             .await?
             .ok_or_else(|| HandleError::NoSuchWorkload(name.clone()))
+    }
+
+    /// The highest load of a forecast signal between now and `ahead`, at a level of
+    /// [`LEVELS`](headroom_core::outlook::LEVELS); `None` where nothing is foreseen so far.
+    ///
+    /// # Errors
+    /// [`HandleError::NoSuchWorkload`], [`HandleError::Gone`].
+    pub async fn foreseen(
+        &self,
+        workload: &WorkloadName,
+        signal: &SignalName,
+        level: f64,
+        ahead: Span,
+    ) -> Result<Option<Peak>, HandleError> {
+        let (workload, signal) = (workload.clone(), signal.clone());
+        self.ask(|answer| Message::Foreseen { workload, signal, level, ahead, answer }).await?
     }
 
     /// The forecast signals that a past from elsewhere would be of use to: those that were never given one and have

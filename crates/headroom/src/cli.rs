@@ -183,6 +183,15 @@ pub(crate) struct Run {
     /// repeated. Names that aren't allowed are refused, so that no foreign page reaches the API by its own name.
     #[arg(long, value_name = "NAME")]
     pub allow_host: Vec<String>,
+    /// Serve KEDA's protocol of external scalers here (`0.0.0.0:6000`), so that KEDA scales by what headroom wants or
+    /// foresees. It can be asked without a token, and changes nothing.
+    #[cfg(feature = "keda")]
+    #[arg(long, value_name = "ADDRESS")]
+    pub keda_listen: Option<SocketAddr>,
+    /// Send a trace of each decision, from sample to settled, to this collector of OpenTelemetry over OTLP/HTTP
+    /// (`http://127.0.0.1:4318`). Off unless given.
+    #[arg(long, value_name = "URL")]
+    pub otlp_endpoint: Option<String>,
     /// On a normal stop leave replicas and balancer running; the next `run` adopts them.
     #[arg(long)]
     pub leave_running: bool,

@@ -6,10 +6,10 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use headroom_adapters::balancer::{Balancer, BalancerCommand, Ending};
+use headroom_adapters::haproxy::Fronts;
 use headroom_adapters::notifier;
 use headroom_adapters::source::channel::ChannelSource;
 use headroom_adapters::source::process::ProcessSource;
@@ -35,6 +35,7 @@ pub(crate) struct Wiring {
     data: PathBuf,
     parts: BTreeMap<WorkloadName, Part>,
     balancer: Balancer,
+    fronts: Fronts,
     figures: Option<mpsc::Receiver<News>>,
     /// What is read from the sources of the policy, and what of it runs.
     groups: Vec<Group>,
@@ -100,6 +101,7 @@ impl Wiring {
             data: data.to_owned(),
             parts: BTreeMap::new(),
             balancer,
+            fronts: Fronts::default(),
             figures: Some(figures),
             groups: source::groups(fleet),
             polled: Vec::new(),
@@ -143,14 +145,17 @@ impl Wiring {
             .await
             .with_context(|| format!("the replicas of `{name}` can't be looked after"))?;
         self.balancer.serve(name, workload, target.supervisor().clone());
+        self.fronts.serve(name, workload, &self.base, target.supervisor().clone());
         self.parts.insert(name.clone(), Part { settings: workload.clone(), target, source: None });
         Ok(())
     }
 
     /// The targets, for the engine.
     pub(crate) fn targets(&self) -> Targets {
-        let target = |part: &Part| Arc::new(part.target.clone()) as Arc<dyn Target>;
-        self.parts.iter().map(|(name, part)| (name.clone(), target(part))).collect()
+        self.parts
+            .iter()
+            .map(|(name, part)| (name.clone(), self.fronts.fronted(name, &part.target)))
+            .collect()
     }
 
     /// Who can be told by `fleet`, for the engine.
@@ -224,7 +229,8 @@ impl Wiring {
                     part.source = None;
                     part.settings = workload.clone();
                     let replicas = part.target.supervisor().clone();
-                    self.balancer.serve(name, workload, replicas);
+                    self.balancer.serve(name, workload, replicas.clone());
+                    self.fronts.serve(name, workload, &self.base, replicas);
                 }
                 None => self.add(name, workload).await?,
             }
@@ -274,10 +280,12 @@ impl Wiring {
         if how == Leave::Stopped {
             // Replicas drain while the balancer still serves; it has nothing to do once they are gone.
             driver::leave(&targets, how).await;
+            self.fronts.end().await;
             self.balancer.end(Ending::Shutdown(std::time::Duration::from_secs(5))).await;
         } else {
             self.balancer.end(Ending::Detach).await;
             driver::leave(&targets, how).await;
+            self.fronts.end().await;
         }
     }
 }

@@ -12,7 +12,7 @@ use headroom_core::units::Timestamp;
 pub(crate) type Labels = BTreeMap<String, String>;
 
 /// Buckets one histogram may have: resolution 8 over the whole range of doubles would be half a million.
-const MOST_BUCKETS: usize = 4096;
+pub(crate) const MOST_BUCKETS: usize = 4096;
 
 /// What a metric is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -52,8 +52,8 @@ impl Host {
     fn totals(&self) -> Totals {
         Totals {
             cpu: self.text("stat").as_deref().and_then(cpu),
-            disk_bytes: self.text("diskstats").as_deref().map(disk_bytes),
-            network_bytes: self.text("net/dev").as_deref().map(network_bytes),
+            disk_bytes: self.text("diskstats").as_deref().and_then(disk_bytes),
+            network_bytes: self.text("net/dev").as_deref().and_then(network_bytes),
         }
     }
 
@@ -121,8 +121,9 @@ fn memory(meminfo: &str) -> Option<f64> {
     (total > 0.0).then(|| 1.0 - available / total)
 }
 
-/// Bytes read and written by whole disks; partitions and what is stacked on disks would count twice.
-fn disk_bytes(diskstats: &str) -> f64 {
+/// Bytes read and written by whole disks; partitions and what is stacked on disks would count twice. `None` where there
+/// is no disk: nothing that can't be measured is 0.
+fn disk_bytes(diskstats: &str) -> Option<f64> {
     let sectors = |line: &str| -> Option<f64> {
         let fields: Vec<&str> = line.split_whitespace().collect();
         let name = *fields.get(2)?;
@@ -134,17 +135,18 @@ fn disk_bytes(diskstats: &str) -> f64 {
         (!partition && !stacked).then_some(())?;
         Some(fields.get(5)?.parse::<f64>().ok()? + fields.get(9)?.parse::<f64>().ok()?)
     };
-    diskstats.lines().filter_map(sectors).sum::<f64>() * SECTOR
+    diskstats.lines().filter_map(sectors).reduce(|a, b| a + b).map(|all| all * SECTOR)
 }
 
-fn network_bytes(dev: &str) -> f64 {
+/// As [`disk_bytes`], of links.
+fn network_bytes(dev: &str) -> Option<f64> {
     let bytes = |line: &str| -> Option<f64> {
         let (name, counts) = line.split_once(':')?;
         (name.trim() != "lo").then_some(())?;
         let counts: Vec<&str> = counts.split_whitespace().collect();
         Some(counts.first()?.parse::<f64>().ok()? + counts.get(8)?.parse::<f64>().ok()?)
     };
-    dev.lines().filter_map(bytes).sum()
+    dev.lines().filter_map(bytes).reduce(|a, b| a + b)
 }
 
 fn pressure(cpu: &str) -> Option<f64> {
@@ -167,10 +169,43 @@ mod tests {
         let disks = "8 0 sda 1 0 10 0 1 0 20 0 0 0 0\n8 1 sda1 1 0 10 0 1 0 20 0 0 0 0\n\
                      259 0 nvme0n1 1 0 1 0 1 0 1 0 0 0 0\n259 1 nvme0n1p1 1 0 1 0 1 0 1 0 0 0 0\n\
                      7 0 loop0 1 0 9 0 1 0 9 0 0 0 0\n";
-        assert_eq!(disk_bytes(disks), 32.0 * SECTOR);
+        assert_eq!(disk_bytes(disks), Some(32.0 * SECTOR));
         let dev = "Inter-|   Receive\n    lo: 5 0 0 0 0 0 0 0 5 0\n  eth0: 100 0 0 0 0 0 0 0 50 0\n";
-        assert_eq!(network_bytes(dev), 150.0);
+        assert_eq!(network_bytes(dev), Some(150.0));
         assert_eq!(pressure("some avg10=12.50 avg60=0.00 avg300=0.00 total=1\n"), Some(0.125));
+    }
+
+    /// A `/proc` that is missing, empty or garbage gives no figure, and above all no 0.
+    #[tokio::test]
+    async fn what_can_not_be_read_is_absent() {
+        let folder = tempfile::tempdir().unwrap();
+        let all = [
+            HostFigure::Cpu,
+            HostFigure::Memory,
+            HostFigure::Load,
+            HostFigure::DiskIo,
+            HostFigure::Network,
+            HostFigure::CpuPressure,
+        ];
+        let mut host = Host { proc: folder.path().to_owned(), figures: all.to_vec(), before: None };
+        for garbage in
+            [None, Some(&b""[..]), Some(&[0xff; 3000]), Some(b"cpu  x\nMemTotal: many\nsome avg10=\n a:b\n")]
+        {
+            if let Some(garbage) = garbage {
+                for file in ["stat", "meminfo", "loadavg", "diskstats", "net/dev", "pressure/cpu"] {
+                    let file = folder.path().join(file);
+                    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+                    std::fs::write(file, garbage).unwrap();
+                }
+            }
+            for _ in 0..2 {
+                let figures = host.read().await.unwrap();
+                assert!(
+                    figures.iter().all(|figure| *figure == Err(Absence::Empty)),
+                    "{garbage:?}: {figures:?}"
+                );
+            }
+        }
     }
 
     #[tokio::test]

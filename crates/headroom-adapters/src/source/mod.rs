@@ -10,7 +10,11 @@ mod exposition;
 pub mod haproxy;
 pub mod host;
 pub mod json;
+pub mod kafka;
+#[cfg(feature = "keda")]
+pub mod keda;
 pub mod nats;
+pub mod otlp;
 pub mod poll;
 pub mod postgres;
 pub mod process;
@@ -20,6 +24,7 @@ mod rate;
 pub mod recall;
 pub mod redis;
 pub mod scrape;
+mod series;
 pub mod statsd;
 
 use std::path::Path;
@@ -94,6 +99,16 @@ fn reader(
         SourceKind::Nats(settings) => Box::new(nats::Nats::new(settings, wants, base)?),
         SourceKind::Haproxy(settings) => Box::new(haproxy::Haproxy::new(settings, wants, base)?),
         SourceKind::Statsd(settings) => Box::new(statsd::Statsd::new(settings, wants)?),
+        SourceKind::Kafka(settings) => Box::new(kafka::Kafka::new(settings, wants, base)?),
+        SourceKind::Otlp(settings) => Box::new(otlp::Otlp::new(settings, wants)?),
+        #[cfg(feature = "keda")]
+        SourceKind::Keda(settings) => Box::new(keda::Keda::new(settings, wants, base)?),
+        #[cfg(not(feature = "keda"))]
+        SourceKind::Keda(_) => {
+            return Err(ReadError::Setup(
+                "this program is built without KEDA's protocol; build it with the feature `keda`".to_owned(),
+            ));
+        }
     })
 }
 

@@ -4,24 +4,22 @@
 //! fetched is held only where a signal wants it. A target that can't be read must not look like one without load: a
 //! sum over targets is then no number, a mean or a quantile is of those that answered.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::StreamExt;
-use headroom_core::fleet::{
-    Ask, HttpServer, Quantile, Relabel, RelabelAction, ScrapeAsk, ScrapeSettings, SeriesCombine,
-};
+use headroom_core::fleet::{Ask, HttpServer, Relabel, RelabelAction, ScrapeAsk, ScrapeSettings};
 use headroom_core::reading::Absence;
 use headroom_core::units::{Span, Timestamp};
 use headroom_engine::driver::now;
 use regex::Regex;
 use serde::Deserialize;
 
-use super::exposition::{self, Bucket, Exposition, Labels, Sample, Wanted};
+use super::exposition::{self, Exposition, Labels, Native, Sample, Wanted};
 use super::poll::{Figure, ReadError, Reader, Want};
-use super::rate::Total;
+use super::series::Reckoner;
 use crate::http::HttpClient;
 
 /// Targets asked at the same time; what they answer is held until it is read.
@@ -43,7 +41,7 @@ pub struct Scrape {
     deadline: Duration,
     rules: Vec<Rule>,
     clients: HashMap<String, HttpClient>,
-    asks: Vec<State>,
+    reckoner: Reckoner,
     /// Names that some ask can use; `None` where relabelling may make a name.
     wanted: Option<HashSet<String>>,
     accept: &'static str,
@@ -53,35 +51,6 @@ pub struct Scrape {
 struct Rule {
     rule: Relabel,
     regex: Regex,
-}
-
-/// One ask and what it needs of the past.
-struct State {
-    ask: ScrapeAsk,
-    window: Span,
-    series: HashMap<String, Series>,
-    /// The values of this round's gauges.
-    values: Vec<(Timestamp, f64)>,
-}
-
-/// What one series was.
-#[derive(Default)]
-struct Series {
-    total: Total,
-    buckets: BTreeMap<Bound, (Bucket, Total)>,
-    schema: Option<i32>,
-    seen: Option<Timestamp>,
-}
-
-/// A bucket's upper bound, in the order of numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Bound(i64);
-
-impl Bound {
-    fn of(value: f64) -> Self {
-        let bits = value.to_bits().cast_signed();
-        Self(if bits < 0 { i64::MIN - bits } else { bits })
-    }
 }
 
 /// A target: its address and the labels it gives its series.
@@ -121,20 +90,14 @@ impl Scrape {
                 .collect::<HashSet<_>>()
         });
         let accept = if asks.iter().any(|ask| ask.quantile.is_some()) { PROTOBUF } else { TEXT };
-        let state = |(ask, want): (&ScrapeAsk, &Want)| State {
-            ask: ask.clone(),
-            window: want.window,
-            series: HashMap::new(),
-            values: Vec::new(),
-        };
-        let asks = asks.into_iter().zip(wants).map(state).collect();
+        let asks = asks.into_iter().cloned().zip(wants.iter().map(|want| want.window));
         Ok(Self {
             settings: settings.clone(),
             base: base.to_owned(),
             deadline: deadline.as_std().mul_f64(0.9),
             rules,
             clients: HashMap::new(),
-            asks,
+            reckoner: Reckoner::new(asks),
             wanted,
             accept,
         })
@@ -201,7 +164,7 @@ impl Scrape {
         Some(sample)
     }
 
-    /// Takes in what one target shows.
+    /// Takes in what one target shows, under the labels it has here.
     fn take_in(&mut self, (address, labels): &Target, shown: Exposition, asked_at: Timestamp) {
         let own = |of: &mut Labels| {
             for (name, value) in labels {
@@ -209,60 +172,18 @@ impl Scrape {
             }
             of.entry("instance".to_owned()).or_insert_with(|| address.clone());
         };
-        let types = Exposition { types: shown.types, ..Exposition::default() };
-        // The buckets of a classic histogram come one by one; each series' together make its distribution.
-        let mut classic: HashMap<(usize, String), Vec<(f64, f64)>> = HashMap::new();
+        let mut known = Exposition { types: shown.types, ..Exposition::default() };
         for mut sample in shown.samples {
             own(&mut sample.labels);
-            let Some(sample) = self.relabel(sample) else { continue };
-            for (index, state) in self.asks.iter_mut().enumerate() {
-                let of_bucket = state.ask.quantile.is_some()
-                    && sample.name.strip_suffix("_bucket") == Some(state.ask.metric.as_str());
-                let of_value = state.ask.quantile.is_none() && sample.name == state.ask.metric;
-                if !(of_bucket || of_value) || !matches(&state.ask.labels, &sample.labels) {
-                    continue;
-                }
-                if of_bucket {
-                    let mut labels = sample.labels.clone();
-                    let Some(bound) = labels.remove("le").and_then(|le| le.parse().ok()) else { continue };
-                    classic.entry((index, format!("{labels:?}"))).or_default().push((bound, sample.value));
-                } else if types.is_counter(&sample.name) {
-                    let series = state.series.entry(format!("{:?}", sample.labels)).or_default();
-                    series.total.push(sample.at.unwrap_or(asked_at), sample.value, state.window);
-                    series.seen = Some(asked_at);
-                } else {
-                    state.values.push((sample.at.unwrap_or(asked_at), sample.value));
-                }
-            }
+            known.samples.extend(self.relabel(sample));
         }
-        for ((index, key), mut cumulated) in classic {
-            cumulated.sort_by(|(a, _), (b, _)| a.total_cmp(b));
-            let (mut lower, mut below) = (0.0, 0.0);
-            let mut buckets = Vec::with_capacity(cumulated.len());
-            for (upper, count) in cumulated {
-                // The lowest bucket reaches down to 0 where its bound is positive, as Prometheus reckons.
-                let from = if buckets.is_empty() && upper <= 0.0 { upper } else { lower };
-                buckets.push(Bucket { lower: from, upper, count: count - below });
-                (lower, below) = (upper, count);
-            }
-            if let Some(state) = self.asks.get_mut(index) {
-                state.distribution(key, &buckets, None, asked_at);
-            }
+        for Native { name, mut labels, schema, buckets } in shown.natives {
+            own(&mut labels);
+            let relabelled = self.relabel(Sample { name, labels, value: 0.0, at: None });
+            let native = |Sample { name, labels, .. }| Native { name, labels, schema, buckets };
+            known.natives.extend(relabelled.map(native));
         }
-        for mut native in shown.natives {
-            own(&mut native.labels);
-            let sample = Sample { name: native.name, labels: native.labels, value: 0.0, at: None };
-            let Some(sample) = self.relabel(sample) else { continue };
-            for state in &mut self.asks {
-                if state.ask.quantile.is_some()
-                    && sample.name == state.ask.metric
-                    && matches(&state.ask.labels, &sample.labels)
-                {
-                    let key = format!("{:?}", sample.labels);
-                    state.distribution(key, &native.buckets, Some(native.schema), asked_at);
-                }
-            }
-        }
+        self.reckoner.take_in(known, asked_at);
     }
 }
 
@@ -279,9 +200,7 @@ impl Reader for Scrape {
         }
         // Of targets that are gone no connection is kept.
         self.clients.clear();
-        for state in &mut self.asks {
-            state.values.clear();
-        }
+        self.reckoner.begin();
         let path = path.as_str();
         let asked = futures_util::stream::iter(questions).map(|(target, mut client)| async move {
             let asked_at = now();
@@ -332,13 +251,8 @@ impl Reader for Scrape {
                 targets.len()
             ))
         });
-        Ok(self.asks.iter_mut().map(|state| state.figure(at, missing.as_ref())).collect())
+        Ok(self.reckoner.figures(at, missing.as_ref()))
     }
-}
-
-/// Whether a series has all the labels that are asked for.
-fn matches(asked: &Labels, labels: &Labels) -> bool {
-    asked.iter().all(|(name, value)| labels.get(name) == Some(value))
 }
 
 impl Rule {
@@ -389,105 +303,10 @@ impl Rule {
     }
 }
 
-impl State {
-    fn distribution(&mut self, key: String, buckets: &[Bucket], schema: Option<i32>, at: Timestamp) {
-        let series = self.series.entry(key).or_default();
-        if series.schema != schema {
-            // Another resolution has other buckets; the past can't be told in them.
-            *series = Series { schema, ..Series::default() };
-        }
-        for bucket in buckets {
-            let (_, total) = series.buckets.entry(Bound::of(bucket.upper)).or_insert_with(|| {
-                let mut total = Total::default();
-                // A sparse bucket that was not there was empty.
-                if let Some(before) = series.seen {
-                    total.push(before, 0.0, self.window);
-                }
-                (*bucket, total)
-            });
-            total.push(at, bucket.count, self.window);
-        }
-        series.seen = Some(at);
-    }
-
-    fn figure(&mut self, at: Timestamp, missing: Option<&Absence>) -> Figure {
-        let forget = self.window.times(2);
-        self.series.retain(|_, series| series.seen.is_some_and(|seen| at.since(seen) <= forget));
-        if let Some(quantile) = self.ask.quantile {
-            return self.quantile(quantile, at);
-        }
-        if let (SeriesCombine::Sum, Some(missing)) = (self.ask.combine, missing) {
-            return Err(missing.clone());
-        }
-        let rates =
-            self.series.values().filter_map(|s| Some((s.total.last_seen()?, s.total.growth()?.per_second())));
-        let all: Vec<(Timestamp, f64)> = self.values.iter().copied().chain(rates).collect();
-        // The oldest part is what the whole is as old as.
-        let oldest = all.iter().map(|(at, _)| *at).min().ok_or(Absence::Empty)?;
-        let values = all.iter().map(|(_, value)| *value);
-        if values.clone().any(f64::is_nan) {
-            return Err(Absence::NotANumber);
-        }
-        #[expect(clippy::cast_precision_loss, reason = "some thousand series")]
-        let value = match self.ask.combine {
-            SeriesCombine::Sum => values.sum(),
-            SeriesCombine::Mean => values.sum::<f64>() / all.len() as f64,
-            SeriesCombine::Max => values.fold(f64::NEG_INFINITY, f64::max),
-            SeriesCombine::Min => values.fold(f64::INFINITY, f64::min),
-        };
-        Ok((oldest, value))
-    }
-
-    fn quantile(&self, quantile: Quantile, at: Timestamp) -> Figure {
-        let mut merged: BTreeMap<Bound, Bucket> = BTreeMap::new();
-        for (bound, (bucket, total)) in self.series.values().flat_map(|series| &series.buckets) {
-            if let Some(growth) = total.growth() {
-                let all = merged.entry(*bound).or_insert(Bucket { count: 0.0, ..*bucket });
-                all.count += growth.by;
-            }
-        }
-        if merged.is_empty() {
-            return Err(Absence::Empty);
-        }
-        let buckets: Vec<Bucket> = merged.into_values().collect();
-        let native = self.series.values().any(|series| series.schema.is_some());
-        let share = match quantile {
-            Quantile::P50 => 0.5,
-            Quantile::P95 => 0.95,
-            Quantile::P99 => 0.99,
-        };
-        quantile_of(&buckets, share, native).map(|value| (at, value)).ok_or(Absence::Idle)
-    }
-}
-
-/// The value below which `share` of what the buckets hold lies, as `histogram_quantile` reckons: evenly spread within
-/// a classic bucket, exponentially within a native one. `None` where they hold nothing.
-fn quantile_of(buckets: &[Bucket], share: f64, native: bool) -> Option<f64> {
-    let all: f64 = buckets.iter().map(|b| b.count.max(0.0)).sum();
-    if all <= 0.0 {
-        return None;
-    }
-    let rank = all * share;
-    let mut below = 0.0;
-    for bucket in buckets.iter().filter(|b| b.count > 0.0) {
-        if below + bucket.count >= rank {
-            if bucket.upper.is_infinite() {
-                return Some(bucket.lower);
-            }
-            let part = ((rank - below) / bucket.count).clamp(0.0, 1.0);
-            return Some(if native && bucket.lower > 0.0 {
-                bucket.lower * (bucket.upper / bucket.lower).powf(part)
-            } else {
-                bucket.lower + (bucket.upper - bucket.lower) * part
-            });
-        }
-        below += bucket.count;
-    }
-    buckets.last().map(|bucket| if bucket.upper.is_finite() { bucket.upper } else { bucket.lower })
-}
-
 #[cfg(test)]
 mod tests {
+    use headroom_core::fleet::{Quantile, SeriesCombine};
+
     use super::*;
 
     fn scrape(relabel: Vec<Relabel>, asks: Vec<ScrapeAsk>) -> Scrape {
@@ -514,13 +333,14 @@ mod tests {
     }
 
     fn round(scrape: &mut Scrape, second: i64, targets: &[(&str, &str)]) -> Vec<Result<f64, Absence>> {
-        scrape.asks.iter_mut().for_each(|state| state.values.clear());
+        scrape.reckoner.begin();
         let at = Timestamp::from_millis(second * 1000);
         for (address, text) in targets {
             let shown = exposition::parse(text.as_bytes(), "text/plain", scrape.wanted.as_ref()).unwrap();
             scrape.take_in(&((*address).to_owned(), Labels::new()), shown, at);
         }
-        scrape.asks.iter_mut().map(|state| state.figure(at, None).map(|(_, value)| value)).collect()
+        let figures = scrape.reckoner.figures(at, None);
+        figures.into_iter().map(|figure| figure.map(|(_, value)| value)).collect()
     }
 
     /// A12: counters are turned into rates, resets handled; gauges; several targets.
@@ -559,17 +379,6 @@ mod tests {
         assert_eq!(round(&mut scrape, 3, &[("a:1", &show(1090, 1100, 2100))]), [Ok(0.5)]);
     }
 
-    /// A12: native histograms have exponential buckets.
-    #[test]
-    fn native_buckets_are_spread_exponentially() {
-        let buckets =
-            [Bucket { lower: 1.0, upper: 2.0, count: 1.0 }, Bucket { lower: 2.0, upper: 4.0, count: 1.0 }];
-        assert_eq!(quantile_of(&buckets, 0.5, true), Some(2.0));
-        assert!((quantile_of(&buckets, 0.75, true).unwrap() - 8f64.sqrt()).abs() < 1e-12);
-        assert_eq!(quantile_of(&buckets, 0.75, false), Some(3.0));
-        assert_eq!(quantile_of(&[], 0.5, true), None);
-    }
-
     /// A12: relabelling.
     #[test]
     fn relabelling_keeps_drops_and_renames() {
@@ -601,11 +410,5 @@ mod tests {
         assert_eq!(round(&mut scrape, 0, &[("a:1", "")]), [Err(Absence::Empty)]);
         assert_eq!(round(&mut scrape, 1, &[("a:1", "depth NaN\n")]), [Err(Absence::NotANumber)]);
         assert_eq!(round(&mut scrape, 2, &[("a:1", "depth 0\n")]), [Ok(0.0)]);
-    }
-
-    #[test]
-    fn bounds_stand_in_the_order_of_numbers() {
-        let values = [f64::NEG_INFINITY, -2.0, -0.5, 0.0, 0.1, 7.0, f64::INFINITY];
-        assert!(values.windows(2).all(|pair| Bound::of(pair[0]) < Bound::of(pair[1])));
     }
 }

@@ -13,7 +13,7 @@ use headroom_testkit::source::{Behaviour, Case, Faulty, Good, suite};
 use crate::support::{http_answer, policy, round};
 
 /// A source of the policy `source` (with `ADDR` for the address) that is asked `signal`, quickly.
-fn open(source: &'static str, signal: &'static str) -> Box<dyn Fn(SocketAddr) -> Box<dyn Source>> {
+pub(crate) fn open(source: &'static str, signal: &'static str) -> Box<dyn Fn(SocketAddr) -> Box<dyn Source>> {
     Box::new(move |address| {
         let fleet = policy(
             &format!("subject: {{ {}, deadline: 400ms }}", source.replace("ADDR", &address.to_string())),

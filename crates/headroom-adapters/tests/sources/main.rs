@@ -6,6 +6,10 @@
 #![expect(clippy::unwrap_used, reason = "what goes wrong in a test fails it")]
 
 mod faults;
+mod kafka;
+#[cfg(feature = "keda")]
+mod keda;
+mod local;
 mod real;
 #[path = "../common/server.rs"]
 mod server;

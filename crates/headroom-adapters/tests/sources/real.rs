@@ -598,3 +598,57 @@ async fn haproxy_is_read_as_its_page_says() {
     until_value(&mut source, "errors", 0.25).await;
     let _ = until(&mut source, "rps", |v| v.as_ref().is_ok_and(|s| s.value.get() > 0.0)).await;
 }
+
+/// Posts to the OTLP listener; gives the status and what it says.
+async fn post(port: u16, path: &str, kind: &str, body: &str) -> (u16, String) {
+    let length = body.len();
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n\r\n{body}"
+    );
+    let answer = http(port, &request).await;
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+    (status, answer.split("\r\n\r\n").nth(1).unwrap_or_default().to_owned())
+}
+
+/// A12: metrics are pushed; a counter becomes a rate, a histogram a quantile.
+#[tokio::test]
+async fn otlp_is_taken_in_as_the_page_says() {
+    let port = free_port();
+    let mut source = open(&example("otlp", &[("127.0.0.1:4318", &at(port))]), Path::new("/")).remove(0);
+    let none = until(&mut source, "rps", |_| true).await;
+    assert_eq!(none, Err(Absence::Empty), "nothing was pushed yet");
+    let export = |second: u64, hits: u64| {
+        let nanos = second * 1_000_000_000;
+        format!(
+            r#"{{"resourceMetrics": [{{
+              "resource": {{"attributes": [{{"key": "service.name", "value": {{"stringValue": "shop"}}}}]}},
+              "scopeMetrics": [{{"metrics": [
+                {{"name": "http.server.requests", "sum": {{"aggregationTemporality": 2, "isMonotonic": true,
+                  "dataPoints": [{{"timeUnixNano": "{nanos}", "asInt": "{hits}"}}]}}}},
+                {{"name": "http.server.request.duration", "histogram": {{"aggregationTemporality": 2, "dataPoints": [
+                  {{"timeUnixNano": "{nanos}", "count": "{hits}", "bucketCounts": ["{hits}", "0"], "explicitBounds": [0.1]}}]}}}},
+                {{"name": "unwanted", "gauge": {{"dataPoints": [{{"asDouble": 1}}]}}}}]}}]}}]}}"#
+        )
+    };
+    let now = u64::try_from(headroom_engine::driver::now().as_millis() / 1000).unwrap();
+    let json = "application/json";
+    assert_eq!(post(port, "/v1/metrics", json, &export(now - 2, 100)).await, (200, "{}".to_owned()));
+    // Both are to be seen, or there is no growth.
+    let _ = until(&mut source, "rps", |_| true).await;
+    assert_eq!(post(port, "/v1/metrics", json, &export(now, 300)).await.0, 200);
+    until_value(&mut source, "rps", 100.0).await;
+    until_value(&mut source, "p95", 0.095).await;
+    for (path, kind, body, status) in [
+        ("/v1/traces", json, "{}", 404),
+        ("/v1/metrics", "text/plain", "{}", 415),
+        ("/v1/metrics", json, "{", 400),
+        ("/v1/metrics", "application/x-protobuf", "garbage", 400),
+        ("/v1/metrics", "application/x-protobuf", "", 200),
+    ] {
+        assert_eq!(post(port, path, kind, body).await.0, status, "{path} {kind} {body}");
+    }
+    let huge = format!(
+        "POST /v1/metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: {json}\r\ncontent-length: 104857600\r\n\r\n"
+    );
+    assert!(http(port, &huge).await.starts_with("HTTP/1.1 413"));
+}

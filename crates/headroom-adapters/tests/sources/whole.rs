@@ -26,12 +26,16 @@ use crate::support::{fleet, http_answer};
 const NEVER: Duration = Duration::from_secs(90);
 
 /// A target that has at once what it is asked for.
-struct Instantly {
+pub(crate) struct Instantly {
     count: Mutex<Replicas>,
     changed: watch::Sender<u64>,
 }
 
 impl Instantly {
+    pub(crate) fn with(count: Replicas) -> Arc<Self> {
+        Arc::new(Self { count: Mutex::new(count), changed: watch::channel(0).0 })
+    }
+
     fn status(&self) -> TargetStatus {
         let count = *self.count.lock().unwrap();
         TargetStatus { wanted: count, ready: count, ..TargetStatus::default() }
@@ -106,12 +110,8 @@ spec:
         workload("calm")
     ));
     let (sick, well): (WorkloadName, WorkloadName) = ("sick".parse().unwrap(), "well".parse().unwrap());
-    let parts: BTreeMap<_, _> = [&sick, &well]
-        .map(|name| {
-            let target = Instantly { count: Mutex::new(Replicas(1)), changed: watch::channel(0).0 };
-            (name.clone(), Arc::new(target))
-        })
-        .into();
+    let parts: BTreeMap<_, _> =
+        [&sick, &well].map(|name| (name.clone(), Instantly::with(Replicas(1)))).into();
     let targets: Targets =
         parts.iter().map(|(name, target)| (name.clone(), Arc::clone(target) as Arc<dyn Target>)).collect();
     let count = |name: &WorkloadName| parts[name].status().wanted;

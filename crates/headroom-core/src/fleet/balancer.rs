@@ -1,4 +1,4 @@
-//! The built-in balancer in front of a workload (A14).
+//! What stands in front of a workload: the built-in balancer (A14), or an HAProxy that already runs.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -156,6 +156,44 @@ impl BalancerSettings {
                     "a cookie's name consists of letters, digits, hyphens and underscores",
                 ));
             }
+        }
+    }
+}
+
+/// A backend of an HAProxy that already runs: ready replicas are added to it as servers, drained before they stop, and
+/// removed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct HaproxyBackend {
+    /// Its runtime API, at `level admin`: a path relative to the policy's folder, or `host:port`.
+    #[schemars(example = "/run/haproxy/admin.sock")]
+    pub socket: String,
+    /// The backend, which stands in its configuration already. Servers in it that headroom did not add are left alone.
+    pub backend: String,
+    /// How many connections one replica gets at once (`maxconn`); more wait in HAProxy's queue. By default as many as
+    /// come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_connections: Option<u32>,
+}
+
+impl HaproxyBackend {
+    pub(super) fn check(&self, at: &Path, problems: &mut Vec<Problem>) {
+        if self.socket.trim().is_empty() {
+            problems.push(Problem::new(at.key("socket"), "names no socket"));
+        }
+        // What else is no name, and would be read as another command.
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':');
+        if self.backend.is_empty() || !self.backend.chars().all(plain) {
+            problems.push(Problem::new(
+                at.key("backend"),
+                "a backend's name consists of letters, digits, hyphens, underscores, dots and colons",
+            ));
+        }
+        if self.max_connections == Some(0) {
+            problems.push(
+                Problem::new(at.key("maxConnections"), "0 would let nobody in")
+                    .help("leave it out for as many as come"),
+            );
         }
     }
 }

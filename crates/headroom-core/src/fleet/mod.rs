@@ -22,7 +22,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use balancer::{
-    Algorithm, BalancerLimits, BalancerSettings, BalancerTimeouts, HoldSettings, Stickiness, TlsSettings,
+    Algorithm, BalancerLimits, BalancerSettings, BalancerTimeouts, HaproxyBackend, HoldSettings, Stickiness,
+    TlsSettings,
 };
 pub use behavior::{
     Behavior, Burst, CooldownSettings, GuardSettings, PolicySelect, RateLimitSettings, ScalingPolicy,
@@ -40,10 +41,11 @@ pub use signal::{
 };
 pub use source::{
     Ask, Auth, BasicAuth, ExecAsk, ExecSettings, HaproxyAsk, HaproxyFigure, HaproxySettings, HostAsk,
-    HostFigure, HostSettings, HttpServer, JsonAsk, NatsAsk, NatsSettings, NotOneKind, PostgresSettings,
-    PrometheusAsk, QueueCount, RabbitmqAsk, RabbitmqSettings, RedisAsk, RedisSettings, Relabel,
-    RelabelAction, ScrapeAsk, ScrapeSettings, SecretRef, SeriesCombine, SignalClass, SourceKind, SourceName,
-    SourceSettings, SqlAsk, StatsdAsk, StatsdSettings,
+    HostFigure, HostSettings, HttpServer, JsonAsk, KafkaAsk, KafkaSettings, KedaAsk, KedaFigure,
+    KedaSettings, NatsAsk, NatsSettings, NotOneKind, OtlpAsk, OtlpSettings, PostgresSettings, PrometheusAsk,
+    QueueCount, RabbitmqAsk, RabbitmqSettings, RedisAsk, RedisSettings, Relabel, RelabelAction, ScrapeAsk,
+    ScrapeSettings, SecretRef, SeriesCombine, SignalClass, SourceKind, SourceName, SourceSettings, SqlAsk,
+    StatsdAsk, StatsdSettings, Uncommitted,
 };
 pub use target::{HealthSettings, ProcessSettings, RestartSettings, StopSettings, TargetSettings};
 pub use warm_pool::{Preload, WarmPool};
@@ -129,6 +131,9 @@ pub struct Workload {
     /// The built-in balancer in front of the replicas, if it is to be used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub balancer: Option<BalancerSettings>,
+    /// An HAProxy that already runs in front of the replicas, instead of the built-in balancer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub haproxy: Option<HaproxyBackend>,
     /// What one replica costs, for plans and reports. Unknown unless given: an unknown price is not zero.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub price: Option<Price>,
@@ -353,6 +358,16 @@ impl Workload {
         self.target.check(&at.key("target"), problems);
         if let Some(balancer) = &self.balancer {
             balancer.check(&at.key("balancer"), problems);
+        }
+        if let Some(haproxy) = &self.haproxy {
+            haproxy.check(&at.key("haproxy"), problems);
+            if self.balancer.is_some() {
+                problems.push(
+                    Problem::new(at.key("haproxy"), "this workload has the built-in balancer already").help(
+                        "one of the two spreads requests and says when a replica has drained; keep one",
+                    ),
+                );
+            }
         }
         if let Some(pool) = &self.warm_pool {
             pool.check(self, &at.key("warmPool"), problems);

@@ -4,8 +4,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::source::{
-    Ask, Asks, ExecAsk, HaproxyAsk, HostAsk, JsonAsk, NatsAsk, PrometheusAsk, RabbitmqAsk, RedisAsk,
-    ScrapeAsk, SignalClass, SqlAsk, StatsdAsk, check_interval,
+    Ask, Asks, ExecAsk, HaproxyAsk, HostAsk, JsonAsk, KafkaAsk, KedaAsk, NatsAsk, OtlpAsk, PrometheusAsk,
+    RabbitmqAsk, RedisAsk, ScrapeAsk, SignalClass, SqlAsk, StatsdAsk, check_interval,
 };
 use super::{Path, Problem, TargetSettings, Workload};
 use crate::calendar::Zone;
@@ -267,6 +267,15 @@ struct SignalText {
     /// A metric that is sent here in statsd packets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     statsd: Option<StatsdAsk>,
+    /// A metric that is pushed here over OTLP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    otlp: Option<OtlpAsk>,
+    /// A figure of an external scaler of KEDA.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    keda: Option<KedaAsk>,
+    /// How far a consumer group is behind in Kafka.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    kafka: Option<KafkaAsk>,
     /// What the values of a figure read from a source count. Queue lengths and figures of this machine and of
     /// HAProxy know it themselves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -276,7 +285,7 @@ struct SignalText {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     scope: Option<Scope>,
     /// How often a figure is read from its source. By default every second for `scrape`, `host`, `redis`, `nats`,
-    /// `haproxy` and `statsd`, every 5s for `prometheus`, `http`, `postgres` and `rabbitmq`, every 10s for `exec`.
+    /// `haproxy`, `statsd`, `otlp`, `keda` and `kafka`, every 5s for `prometheus`, `http`, `postgres` and `rabbitmq`, every 10s for `exec`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     every: Option<Span>,
     /// The class of a figure read from a source, which stands for `every`: infrastructure and external 60s,
@@ -307,7 +316,8 @@ enum NotASignal {
     /// A signal without a source, or with two.
     #[error(
         "a signal is read from exactly one source; name one of `balancer`, `process`, `push`, `prometheus`, `scrape`, \
-         `http`, `exec`, `host`, `postgres`, `redis`, `rabbitmq`, `nats`, `haproxy`, `statsd`, `replicasOf`"
+         `http`, `exec`, `host`, `postgres`, `redis`, `rabbitmq`, `nats`, `haproxy`, `statsd`, `otlp`, `keda`, `kafka`, \
+         `replicasOf`"
     )]
     NotOneSource,
     /// What a figure counts can't be told from its source.
@@ -343,6 +353,9 @@ impl TryFrom<SignalText> for Signal {
             nats: text.nats,
             haproxy: text.haproxy,
             statsd: text.statsd,
+            otlp: text.otlp,
+            keda: text.keda,
+            kafka: text.kafka,
         };
         let own = [
             text.balancer.map(SignalSource::Balancer),
@@ -413,6 +426,9 @@ impl From<Signal> for SignalText {
                 text.nats = asks.nats;
                 text.haproxy = asks.haproxy;
                 text.statsd = asks.statsd;
+                text.otlp = asks.otlp;
+                text.keda = asks.keda;
+                text.kafka = asks.kafka;
                 text.unit = Some(unit);
                 text.scope = Some(scope);
                 text.every = Some(every);
@@ -495,6 +511,11 @@ impl Signal {
 
     pub(super) fn check(&self, workload: &Workload, at: &Path, problems: &mut Vec<Problem>) {
         match &self.source {
+            SignalSource::Balancer(_) if workload.haproxy.is_some() => problems.push(
+                Problem::new(at.key("balancer"), "this workload has HAProxy instead of the built-in balancer").help(
+                    "read it with a source, `edge: { haproxy: { socket: … } }`, and `haproxy: { from: edge, … }`",
+                ),
+            ),
             SignalSource::Balancer(_) if workload.balancer.is_none() => problems.push(
                 Problem::new(at.key("balancer"), "this workload has no balancer to read from").help(
                     "add `balancer: { listen: 127.0.0.1:8080 }` to the workload, or name another source",

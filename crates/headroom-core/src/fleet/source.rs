@@ -167,13 +167,22 @@ sources! {
     /// statsd packets that programs send here.
     Statsd(StatsdSettings), /// A metric of the packets.
     StatsdAsk, statsd, "statsd";
+    /// Metrics that programs push here over OTLP/HTTP.
+    Otlp(OtlpSettings), /// A pushed metric.
+    OtlpAsk, otlp, "otlp";
+    /// An external scaler of KEDA.
+    Keda(KedaSettings), /// A figure of the scaler.
+    KedaAsk, keda, "keda";
+    /// A Kafka cluster.
+    Kafka(KafkaSettings), /// How far a consumer group is behind.
+    KafkaAsk, kafka, "kafka";
 }
 
 /// A source without a kind, or with two.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "a source is of exactly one kind; name one of `prometheus`, `scrape`, `http`, `exec`, `host`, `postgres`, \
-         `redis`, `rabbitmq`, `nats`, `haproxy`, `statsd`"
+         `redis`, `rabbitmq`, `nats`, `haproxy`, `statsd`, `otlp`, `keda`, `kafka`"
 )]
 pub struct NotOneKind;
 
@@ -420,6 +429,56 @@ pub struct StatsdSettings {
     pub listen: SocketAddr,
 }
 
+/// Where metrics are pushed to, over OTLP/HTTP.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct OtlpSettings {
+    /// The TCP address to listen at; exporters send to `http://ADDRESS/v1/metrics`.
+    #[schemars(with = "String", example = "127.0.0.1:4318")]
+    pub listen: SocketAddr,
+}
+
+/// An external scaler of KEDA.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct KedaSettings {
+    /// `host:port`, as in the trigger's `scalerAddress`.
+    pub address: String,
+    /// The name of the `ScaledObject` it is told of; some scalers look at it.
+    #[serde(default = "headroom")]
+    pub name: String,
+    /// Its namespace.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub namespace: String,
+    /// Whether to speak TLS.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tls: bool,
+    /// A PEM file with the authorities to trust instead of this machine's; with it TLS is spoken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<PathBuf>,
+}
+
+fn headroom() -> String {
+    "headroom".to_owned()
+}
+
+/// A Kafka cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct KafkaSettings {
+    /// Some of its brokers, each `host:port`; the first that answers says where the others are.
+    pub brokers: Vec<String>,
+    /// Credentials for SASL/PLAIN.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth: Option<BasicAuth>,
+    /// Whether to speak TLS.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tls: bool,
+    /// A PEM file with the authorities to trust instead of this machine's; with it TLS is spoken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<PathBuf>,
+}
+
 /// A figure that a PromQL query gives.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
@@ -632,6 +691,82 @@ pub struct StatsdAsk {
     pub quantile: Option<Quantile>,
 }
 
+/// A metric that is pushed. What is done depends on its type: a sum that only grows becomes a rate over the signal's
+/// `window`, a gauge is taken as it is, a histogram needs `quantile`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct OtlpAsk {
+    /// The source, by its name under `spec.sources`.
+    pub from: SourceName,
+    /// The metric's name.
+    pub metric: String,
+    /// Attributes of the point or its resource that a series must have to count.
+    #[serde(default, rename = "where", skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Which quantile of a histogram.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantile: Option<Quantile>,
+    /// How several series become one number. A histogram's buckets are always summed.
+    #[serde(default)]
+    pub combine: SeriesCombine,
+}
+
+/// A figure of an external scaler.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct KedaAsk {
+    /// The source, by its name under `spec.sources`.
+    pub from: SourceName,
+    /// The metric, by the name that the scaler gives it. Not needed for `active`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub metric: String,
+    /// What would stand in the trigger's metadata.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
+    /// What of it.
+    #[serde(default)]
+    pub figure: KedaFigure,
+}
+
+/// What an external scaler is asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum KedaFigure {
+    /// The metric's value.
+    #[default]
+    Value,
+    /// What of it one replica is to carry.
+    Target,
+    /// 1 where there is something to do, else 0.
+    Active,
+}
+
+/// How many messages of a topic a consumer group has not committed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct KafkaAsk {
+    /// The source, by its name under `spec.sources`.
+    pub from: SourceName,
+    /// The topic.
+    pub topic: String,
+    /// The consumer group.
+    pub group: String,
+    /// What counts in partitions of which the group has never committed anything.
+    #[serde(default)]
+    pub uncommitted: Uncommitted,
+}
+
+/// What counts of a partition that a consumer group has never committed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Uncommitted {
+    /// All that it holds: what a group reads that begins at the earliest message.
+    #[default]
+    All,
+    /// Nothing: a group that begins at the latest message has none of it to read.
+    None,
+}
+
 /// The classes of A12, which say how often a figure is worth reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -673,7 +808,10 @@ impl Ask {
             | Self::Redis(_)
             | Self::Nats(_)
             | Self::Haproxy(_)
-            | Self::Statsd(_) => Span::seconds(1),
+            | Self::Statsd(_)
+            | Self::Otlp(_)
+            | Self::Keda(_)
+            | Self::Kafka(_) => Span::seconds(1),
             Self::Prometheus(_) | Self::Http(_) | Self::Postgres(_) | Self::Rabbitmq(_) => Span::seconds(5),
             Self::Exec(_) => Span::seconds(10),
         }
@@ -683,7 +821,7 @@ impl Ask {
     #[must_use]
     pub fn own_unit(&self) -> Option<Unit> {
         match self {
-            Self::Redis(_) | Self::Rabbitmq(_) | Self::Nats(_) => Some(Unit::Count),
+            Self::Redis(_) | Self::Rabbitmq(_) | Self::Nats(_) | Self::Kafka(_) => Some(Unit::Count),
             Self::Host(ask) => Some(match ask.figure {
                 HostFigure::Cpu | HostFigure::Memory | HostFigure::CpuPressure => Unit::Ratio,
                 HostFigure::Load => Unit::Count,
@@ -700,7 +838,9 @@ impl Ask {
             | Self::Http(_)
             | Self::Exec(_)
             | Self::Postgres(_)
-            | Self::Statsd(_) => None,
+            | Self::Statsd(_)
+            | Self::Otlp(_)
+            | Self::Keda(_) => None,
         }
     }
 
@@ -751,7 +891,13 @@ impl Ask {
             Self::Postgres(ask) => not_empty("query", &ask.query),
             Self::Scrape(ask) => not_empty("metric", &ask.metric),
             Self::Statsd(ask) => not_empty("metric", &ask.metric),
+            Self::Otlp(ask) => not_empty("metric", &ask.metric),
+            Self::Keda(ask) if ask.figure != KedaFigure::Active => not_empty("metric", &ask.metric),
             Self::Rabbitmq(ask) => not_empty("queue", &ask.queue),
+            Self::Kafka(ask) => {
+                not_empty("topic", &ask.topic);
+                not_empty("group", &ask.group);
+            }
             Self::Redis(ask) => {
                 let of_list = ask.list.is_some() && ask.stream.is_none() && ask.group.is_none();
                 let of_stream = ask.stream.is_some()
@@ -765,7 +911,12 @@ impl Ask {
                     ));
                 }
             }
-            Self::Http(_) | Self::Exec(_) | Self::Host(_) | Self::Nats(_) | Self::Haproxy(_) => {}
+            Self::Http(_)
+            | Self::Exec(_)
+            | Self::Host(_)
+            | Self::Nats(_)
+            | Self::Haproxy(_)
+            | Self::Keda(_) => {}
         }
     }
 }
@@ -820,11 +971,21 @@ impl SourceSettings {
                     problems.push(Problem::new(at.key("command"), "no program is named"));
                 }
             }
+            SourceKind::Kafka(kafka) => {
+                if kafka.brokers.is_empty() {
+                    problems.push(
+                        Problem::new(at.key("brokers"), "no broker is named")
+                            .help("write `brokers: [host:9092]`"),
+                    );
+                }
+            }
             SourceKind::Host(_)
             | SourceKind::Postgres(_)
             | SourceKind::Redis(_)
             | SourceKind::Haproxy(_)
-            | SourceKind::Statsd(_) => {}
+            | SourceKind::Statsd(_)
+            | SourceKind::Otlp(_)
+            | SourceKind::Keda(_) => {}
         }
     }
 }

@@ -379,7 +379,11 @@ impl Tally {
                 let headline = say::headline(decision, say::Language::English);
                 say!("\r\u{1b}[2K{}  {headline}", super::explain::moment(decision.at));
             }
-            Event::Decided(_) | Event::Noticed(_) | Event::Changed(_) | Event::FleetChanged => {}
+            Event::Decided(_)
+            | Event::Noticed(_)
+            | Event::Settled { .. }
+            | Event::Changed(_)
+            | Event::FleetChanged => {}
         }
     }
 

@@ -1,6 +1,7 @@
 //! `headroom run`: the controller.
 
 use anyhow::Result;
+use headroom_adapters::traces::Traces;
 use headroom_engine::ports::Leave;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -27,6 +28,29 @@ pub(crate) async fn run(args: &Run, cli: &Cli) -> Result<Exit> {
     if let Some(address) = running.address {
         say!("  {:<16} http://{address}/#token={}", "page", running.token.reveal());
     }
+    #[cfg(feature = "keda")]
+    if let Some(listen) = args.keda_listen {
+        match headroom_adapters::keda::server::serve(listen, running.handle.clone(), std::future::pending())
+            .await
+        {
+            // It ends with the program.
+            Ok((address, _)) => say!("  {:<16} {address}", "external scaler"),
+            Err(error) => {
+                running.stop(Leave::Running).await?;
+                anyhow::bail!("KEDA can't be served at {listen} ({error}); name another address");
+            }
+        }
+    }
+    let traces = match &args.otlp_endpoint {
+        None => None,
+        Some(endpoint) => match Traces::start(endpoint, fleet.clone(), &running.handle) {
+            Ok(traces) => Some(traces),
+            Err(error) => {
+                running.stop(Leave::Running).await?;
+                anyhow::bail!("traces can't be sent ({error}); write --otlp-endpoint http://HOST:4318");
+            }
+        },
+    };
     let (changed, changes) = mpsc::channel(1);
     let _watcher = headroom_config::reload::Watcher::start(&args.file, &digest, move |reloaded| {
         // A reload under way takes in what the file holds by then.
@@ -61,6 +85,9 @@ pub(crate) async fn run(args: &Run, cli: &Cli) -> Result<Exit> {
     tokio::select! {
         stopped = running.stop(how) => stopped?,
         _ = interrupt.recv() => return Ok(Exit::Failure),
+    }
+    if let Some(traces) = traces {
+        traces.end().await;
     }
     Ok(Exit::Success)
 }

@@ -1,5 +1,7 @@
 //! What must hold while replicas, balancer and controller come and go.
 
+#![expect(clippy::unwrap_used, reason = "what goes wrong in a test fails it")]
+
 use crate::rig::{Rig, eventually, get, load, policy, policy_of, policy_with_api, runs, signal};
 
 /// A3, A14, A35, C1: a surge grows the workload, calm shrinks it, and no request fails.
@@ -7,7 +9,12 @@ use crate::rig::{Rig, eventually, get, load, policy, policy_of, policy_with_api,
 fn a_surge_grows_the_workload_and_calm_shrinks_it_without_a_failed_request() {
     let mut rig = Rig::new(&policy(1, 6));
     rig.start_until_ready(1);
-    let offered = load(&rig.address(), "calm 1s @20, surge 6s @220, calm 6s @20");
+    surge_and_calm(&rig, &rig.address());
+}
+
+/// The same whatever the data plane is: the workload is reached at `address`.
+pub(crate) fn surge_and_calm(rig: &Rig, address: &str) {
+    let offered = load(address, "calm 1s @20, surge 6s @220, calm 6s @20");
     eventually("five replicas are ready", || (rig.count("ready")? >= 5).then_some(()));
     let report = offered.join().unwrap();
     assert_eq!(report.requests.failed, 0, "{report:?}");

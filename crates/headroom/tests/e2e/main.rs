@@ -2,8 +2,11 @@
 
 mod commands;
 mod faults;
+mod first_day;
+mod haproxy;
 mod life;
 mod past;
 mod rig;
 mod told;
 mod top;
+mod traces;

@@ -8,16 +8,16 @@ use serde_json::Value;
 use crate::rig::{Rig, eventually, policy, stdout};
 
 /// A receiver with a runtime of its own, for tests that are not async.
-struct Receiver(HttpReceiver, tokio::runtime::Runtime);
+pub(crate) struct Receiver(pub(crate) HttpReceiver, tokio::runtime::Runtime);
 
 impl Receiver {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         Self(runtime.block_on(HttpReceiver::start()), runtime)
     }
 
-    fn until(&self, enough: impl FnMut(&Vec<Request>) -> bool) -> Vec<Request> {
+    pub(crate) fn until(&self, enough: impl FnMut(&Vec<Request>) -> bool) -> Vec<Request> {
         self.1.block_on(self.0.until(enough))
     }
 

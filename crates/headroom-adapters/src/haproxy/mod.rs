@@ -3,6 +3,8 @@
 //! Used by the source (`show stat`) and by the data plane (servers added, drained, removed). Answers are text: an
 //! empty line is success, anything else is the error or the table.
 
+mod front;
+
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -10,6 +12,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::net::connect_local;
 use crate::source::ReadError;
+
+pub use front::Fronts;
 
 /// The largest answer that is read: the statistics of some thousand servers.
 const LARGEST_ANSWER: u64 = 4 * 1024 * 1024;

@@ -1,0 +1,608 @@
+//! Metrics that programs and collectors push here over OTLP/HTTP.
+//!
+//! Only what a policy names is kept, so a sender can fill no memory. Each series' last point stands until another
+//! comes, with its own moment, and grows old as any value does. From there on it is as if it had been scraped: rates,
+//! quantiles and sums over series are reckoned in the same place ([`series`](super::series)).
+
+mod wire;
+
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use headroom_core::fleet::{Ask, OtlpAsk, OtlpSettings, ScrapeAsk};
+use headroom_core::units::{Span, Timestamp};
+use headroom_engine::driver::now;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use prost::Message as _;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use self::wire::{
+    DELTA, ExponentialPoint, Export, HistogramPoint, KeyValue, Metric, NO_VALUE, NumberPoint, Numbers,
+};
+use super::exposition::{Bucket, Exposition, Labels, MOST_BUCKETS, Native, Sample, Type};
+use super::poll::{Figure, ReadError, Reader, Want};
+use super::series::Reckoner;
+
+/// The largest request: what exporters send is some hundred kilobytes.
+const LARGEST_REQUEST: usize = 4 * 1024 * 1024;
+/// Connections at the same time; more wait.
+const CONNECTIONS: usize = 64;
+/// How long a request may take to come.
+const COMES_WITHIN: Duration = Duration::from_secs(10);
+/// Series kept at the most; those beyond are refused, and the sender is told.
+const MOST_SERIES: usize = 10_000;
+/// Bytes of labels and buckets kept at the most, all series together.
+const MOST_BYTES: usize = 32 * 1024 * 1024;
+
+/// Takes in what is pushed.
+pub struct Otlp {
+    listen: SocketAddr,
+    reckoner: Reckoner,
+    store: Arc<Mutex<Store>>,
+    listener: Option<JoinHandle<()>>,
+}
+
+impl Otlp {
+    /// Takes in what is wanted.
+    ///
+    /// # Errors
+    /// Where something else is wanted.
+    pub fn new(settings: &OtlpSettings, wants: &[Want]) -> Result<Self, ReadError> {
+        let asks: Vec<&OtlpAsk> = super::asks(wants, |ask| match ask {
+            Ask::Otlp(ask) => Some(ask),
+            _ => None,
+        })?;
+        let wanted = asks.iter().map(|ask| ask.metric.clone()).collect();
+        let forget = wants.iter().map(|want| want.fresh_for).max().unwrap_or(Span::ZERO);
+        let asks = asks.into_iter().zip(wants).map(|(ask, want)| (as_scraped(ask), want.window));
+        Ok(Self {
+            listen: settings.listen,
+            reckoner: Reckoner::new(asks),
+            store: Arc::new(Mutex::new(Store { wanted, forget, ..Store::default() })),
+            listener: None,
+        })
+    }
+
+    async fn listen(&mut self) -> Result<(), ReadError> {
+        if self.listener.as_ref().is_some_and(|listener| !listener.is_finished()) {
+            return Ok(());
+        }
+        let socket = TcpListener::bind(self.listen)
+            .await
+            .map_err(|e| ReadError::Setup(format!("metrics can't be taken in at {}: {e}", self.listen)))?;
+        let store = Arc::clone(&self.store);
+        self.listener = Some(tokio::spawn(async move {
+            let places = Arc::new(Semaphore::new(CONNECTIONS));
+            // A socket that fails ends the task; the next round binds it anew. Connections end with it.
+            let mut connections = tokio::task::JoinSet::new();
+            while let Ok(place) = Arc::clone(&places).acquire_owned().await
+                && let Ok((stream, _)) = socket.accept().await
+            {
+                while connections.try_join_next().is_some() {}
+                let store = Arc::clone(&store);
+                connections.spawn(async move {
+                    serve(stream, store).await;
+                    drop(place);
+                });
+            }
+        }));
+        Ok(())
+    }
+}
+
+impl Drop for Otlp {
+    fn drop(&mut self) {
+        if let Some(listener) = &self.listener {
+            listener.abort();
+        }
+    }
+}
+
+/// What a signal makes of its series is the same wherever they come from.
+fn as_scraped(ask: &OtlpAsk) -> ScrapeAsk {
+    let OtlpAsk { from, metric, labels, quantile, combine } = ask.clone();
+    ScrapeAsk { from, metric, labels, quantile, combine }
+}
+
+#[async_trait]
+impl Reader for Otlp {
+    async fn read(&mut self) -> Result<Vec<Figure>, ReadError> {
+        self.listen().await?;
+        let at = now();
+        let shown = self.store.lock().unwrap_or_else(PoisonError::into_inner).shown(at);
+        self.reckoner.begin();
+        self.reckoner.take_in(shown, at);
+        Ok(self.reckoner.figures(at, None))
+    }
+}
+
+async fn serve(stream: TcpStream, store: Arc<Mutex<Store>>) {
+    let service = hyper::service::service_fn(move |request| {
+        let store = Arc::clone(&store);
+        async move { Ok::<_, std::convert::Infallible>(answer(request, &store).await) }
+    });
+    // A connection that breaks is the sender's, who sends again.
+    let _ = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(COMES_WITHIN)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+}
+
+async fn answer(request: Request<Incoming>, store: &Mutex<Store>) -> Response<Full<Bytes>> {
+    let header = |name| request.headers().get(name).and_then(|v| v.to_str().ok()).unwrap_or("").to_owned();
+    let (kind, encoding) = (header(CONTENT_TYPE), header(CONTENT_ENCODING));
+    let json = kind.starts_with("application/json");
+    let says = |status, text: String| {
+        let mut response = Response::new(Full::new(Bytes::from(text)));
+        *response.status_mut() = status;
+        response
+    };
+    if request.uri().path() != "/v1/metrics" {
+        return says(StatusCode::NOT_FOUND, "metrics are taken in at /v1/metrics\n".to_owned());
+    }
+    if request.method() != Method::POST {
+        return says(StatusCode::METHOD_NOT_ALLOWED, "metrics are posted\n".to_owned());
+    }
+    if !(json || kind.starts_with("application/x-protobuf")) || !matches!(encoding.as_str(), "" | "identity")
+    {
+        let text = "write application/x-protobuf or application/json, without compression\n";
+        return says(StatusCode::UNSUPPORTED_MEDIA_TYPE, text.to_owned());
+    }
+    let too_large = || {
+        let text = format!("a request holds at most {LARGEST_REQUEST} bytes; send in parts\n");
+        says(StatusCode::PAYLOAD_TOO_LARGE, text)
+    };
+    // What is announced as too large is not waited for.
+    if request.body().size_hint().lower() > LARGEST_REQUEST as u64 {
+        return too_large();
+    }
+    let body = match timeout(COMES_WITHIN, Limited::new(request.into_body(), LARGEST_REQUEST).collect()).await
+    {
+        Ok(Ok(body)) => body.to_bytes(),
+        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => return too_large(),
+        Ok(Err(error)) => return says(StatusCode::BAD_REQUEST, format!("{error}\n")),
+        Err(_) => return says(StatusCode::REQUEST_TIMEOUT, "the request did not come in time\n".to_owned()),
+    };
+    let export = match json {
+        true => serde_json::from_slice::<Export>(&body).map_err(|error| error.to_string()),
+        false => Export::decode(body).map_err(|error| error.to_string()),
+    };
+    let refused = match export {
+        Ok(export) => store.lock().unwrap_or_else(PoisonError::into_inner).take_in(&export, now()),
+        Err(why) => return says(StatusCode::BAD_REQUEST, format!("these are no OTLP metrics: {why}\n")),
+    };
+    if refused > 0 {
+        // Sent again it would be refused again.
+        let text = format!(
+            "there is no room for {refused} points: at most {MOST_SERIES} series of {MOST_BYTES} bytes are kept\n"
+        );
+        return says(StatusCode::BAD_REQUEST, text);
+    }
+    // An empty answer in either format: everything was taken in.
+    let mut response = says(StatusCode::OK, if json { "{}".to_owned() } else { String::new() });
+    let kind = if json { "application/json" } else { "application/x-protobuf" };
+    response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(kind));
+    response
+}
+
+/// The last point of each series that someone wants.
+#[derive(Debug, Default)]
+struct Store {
+    wanted: HashSet<String>,
+    /// A series that was not heard of for so long is gone: its value could not be acted on, and one that ended must not
+    /// make the others look old.
+    forget: Span,
+    series: HashMap<(String, Labels), Kept>,
+    /// About how many bytes they are.
+    held: usize,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+struct Kept {
+    /// When it came.
+    heard: Timestamp,
+    /// Of which moment it is.
+    at: Timestamp,
+    point: Point,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Point {
+    Gauge(f64),
+    /// What came since the start.
+    Counter(f64),
+    /// The upper bounds, and how many came up to each since the start.
+    Classic(Vec<(f64, f64)>),
+    /// The resolution, and the buckets since the start.
+    Native(i32, Vec<Bucket>),
+}
+
+impl Store {
+    /// Takes in a request; gives how many points had no room.
+    fn take_in(&mut self, export: &Export, heard: Timestamp) -> usize {
+        let mut refused = 0;
+        for of in &export.resource_metrics {
+            let resource = of.resource.as_ref().map_or(&[][..], |r| r.attributes.as_slice());
+            for metric in of.scope_metrics.iter().flat_map(|scope| &scope.metrics) {
+                if self.wanted.contains(&metric.name) {
+                    for (attributes, nanos, delta, point) in points(metric) {
+                        let key = (metric.name.clone(), wire::labels(resource, attributes));
+                        refused += usize::from(!self.keep(key, heard, moment(nanos, heard), delta, point));
+                    }
+                }
+            }
+        }
+        refused
+    }
+
+    /// Keeps a point, or forgets the series where there is none; false where there is no room.
+    fn keep(
+        &mut self,
+        key: (String, Labels),
+        heard: Timestamp,
+        at: Timestamp,
+        delta: bool,
+        point: Option<Point>,
+    ) -> bool {
+        let Some(mut point) = point else {
+            let gone = self.series.remove(&key).map_or(0, |gone| gone.point.weight() + weight(&key));
+            self.held = self.held.saturating_sub(gone);
+            return true;
+        };
+        let known = self.series.get(&key);
+        if known.is_some_and(|known| known.at >= at) {
+            // Sent again, or too late.
+            return true;
+        }
+        if known.is_none() && self.series.len() >= MOST_SERIES {
+            return false;
+        }
+        let before = known.map_or(0, |known| known.point.weight() + weight(&key));
+        if let Some(known) = known.filter(|_| delta) {
+            point = point.after(&known.point);
+        }
+        let held = self.held.saturating_sub(before) + point.weight() + weight(&key);
+        if held > MOST_BYTES && held > self.held {
+            return false;
+        }
+        self.held = held;
+        self.series.insert(key, Kept { heard, at, point });
+        true
+    }
+
+    /// All that is known, as a program would show it.
+    fn shown(&mut self, at: Timestamp) -> Exposition {
+        let forget = self.forget;
+        let held = &mut self.held;
+        self.series.retain(|key, kept| {
+            let stays = at.since(kept.heard) <= forget;
+            if !stays {
+                *held = held.saturating_sub(kept.point.weight() + weight(key));
+            }
+            stays
+        });
+        let mut shown = Exposition::default();
+        for ((name, labels), kept) in &self.series {
+            let (name, labels) = (name.clone(), labels.clone());
+            let at = Some(kept.at);
+            let kind = match &kept.point {
+                Point::Gauge(_) => Type::Gauge,
+                Point::Counter(_) => Type::Counter,
+                Point::Classic(_) | Point::Native(..) => Type::Distribution,
+            };
+            shown.types.insert(name.clone(), kind);
+            match &kept.point {
+                Point::Gauge(value) | Point::Counter(value) => {
+                    shown.samples.push(Sample { name, labels, value: *value, at });
+                }
+                Point::Classic(buckets) => {
+                    for (bound, count) in buckets {
+                        let mut labels = labels.clone();
+                        labels.insert("le".to_owned(), bound.to_string());
+                        shown.samples.push(Sample {
+                            name: format!("{name}_bucket"),
+                            labels,
+                            value: *count,
+                            at,
+                        });
+                    }
+                }
+                Point::Native(schema, buckets) => {
+                    shown.natives.push(Native { name, labels, schema: *schema, buckets: buckets.clone() });
+                }
+            }
+        }
+        shown
+    }
+}
+
+/// About how many bytes a series' name and labels take.
+fn weight((name, labels): &(String, Labels)) -> usize {
+    labels.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>() + name.len()
+}
+
+impl Point {
+    fn weight(&self) -> usize {
+        match self {
+            Self::Gauge(_) | Self::Counter(_) => size_of::<Self>(),
+            Self::Classic(buckets) => size_of_val(buckets.as_slice()),
+            Self::Native(_, buckets) => size_of_val(buckets.as_slice()),
+        }
+    }
+
+    /// What came since the start, if `self` came after `before`; of another shape, it begins anew.
+    fn after(self, before: &Self) -> Self {
+        match (self, before) {
+            (Self::Counter(more), Self::Counter(before)) => Self::Counter(before + more),
+            (Self::Classic(more), Self::Classic(before))
+                if more.len() == before.len()
+                    && more.iter().zip(before).all(|(a, b)| a.0.total_cmp(&b.0).is_eq()) =>
+            {
+                Self::Classic(more.iter().zip(before).map(|((bound, a), (_, b))| (*bound, a + b)).collect())
+            }
+            (Self::Native(schema, mut more), Self::Native(same, before)) if schema == *same => {
+                for old in before {
+                    match more.iter_mut().find(|new| new.upper.total_cmp(&old.upper).is_eq()) {
+                        Some(new) => new.count += old.count,
+                        None => more.push(*old),
+                    }
+                }
+                more.truncate(MOST_BUCKETS);
+                Self::Native(schema, more)
+            }
+            (other, _) => other,
+        }
+    }
+}
+
+/// A point: its attributes, its moment, whether it counts from the last one, and what it says.
+type Read<'a> = (&'a [KeyValue], u64, bool, Option<Point>);
+
+/// The points of a metric.
+fn points(metric: &Metric) -> Vec<Read<'_>> {
+    let mut all = Vec::new();
+    let is_delta = |temporality| temporality == DELTA;
+    for gauge in metric.gauge.iter().flat_map(|g| &g.data_points) {
+        all.push((gauge.attributes.as_slice(), gauge.time_unix_nano, false, number(gauge).map(Point::Gauge)));
+    }
+    if let Some(Numbers { data_points, aggregation_temporality, is_monotonic }) = &metric.sum {
+        let delta = is_delta(*aggregation_temporality);
+        for point in data_points {
+            // A sum of steps up and down can't be told without its beginning.
+            let kind = match (*is_monotonic, delta) {
+                (true, _) => Point::Counter,
+                (false, false) => Point::Gauge,
+                (false, true) => continue,
+            };
+            all.push((point.attributes.as_slice(), point.time_unix_nano, delta, number(point).map(kind)));
+        }
+    }
+    if let Some(histogram) = &metric.histogram {
+        let delta = is_delta(histogram.aggregation_temporality);
+        for point in &histogram.data_points {
+            all.push((point.attributes.as_slice(), point.time_unix_nano, delta, classic(point)));
+        }
+    }
+    if let Some(histogram) = &metric.exponential_histogram {
+        let delta = is_delta(histogram.aggregation_temporality);
+        for point in &histogram.data_points {
+            all.push((point.attributes.as_slice(), point.time_unix_nano, delta, native(point)));
+        }
+    }
+    all
+}
+
+#[expect(clippy::cast_precision_loss, reason = "exact below 2^53")]
+fn number(point: &NumberPoint) -> Option<f64> {
+    let value = point.as_double.or_else(|| point.as_int.map(|n| n as f64));
+    value.filter(|_| point.flags & NO_VALUE == 0)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "exact below 2^53")]
+fn classic(point: &HistogramPoint) -> Option<Point> {
+    let fits = point.bucket_counts.len() == point.explicit_bounds.len() + 1;
+    if point.flags & NO_VALUE != 0 || !fits || point.bucket_counts.len() > MOST_BUCKETS {
+        return None;
+    }
+    let bounds = point.explicit_bounds.iter().copied().chain([f64::INFINITY]);
+    let below = point.bucket_counts.iter().scan(0.0, |sum, count| {
+        *sum += *count as f64;
+        Some(*sum)
+    });
+    Some(Point::Classic(bounds.zip(below).collect()))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "exact below 2^53")]
+fn native(point: &ExponentialPoint) -> Option<Point> {
+    let sides = [(1.0, &point.positive), (-1.0, &point.negative)];
+    let length: usize = sides.iter().filter_map(|(_, side)| Some(side.as_ref()?.bucket_counts.len())).sum();
+    if point.flags & NO_VALUE != 0 || length > MOST_BUCKETS {
+        return None;
+    }
+    let bound = |index: i64| 2_f64.powf(index as f64 * 2_f64.powi(-point.scale));
+    let mut buckets = Vec::with_capacity(length + 1);
+    for (sign, side) in sides {
+        let Some(side) = side else { continue };
+        for (index, count) in (i64::from(side.offset)..).zip(&side.bucket_counts).filter(|(_, n)| **n > 0) {
+            let (near, far) = (sign * bound(index), sign * bound(index + 1));
+            buckets.push(Bucket { lower: near.min(far), upper: near.max(far), count: *count as f64 });
+        }
+    }
+    let (threshold, count) = (point.zero_threshold.abs(), point.zero_count as f64);
+    buckets.push(Bucket { lower: -threshold, upper: threshold, count });
+    buckets.sort_by(|a, b| a.upper.total_cmp(&b.upper));
+    Some(Point::Native(point.scale, buckets))
+}
+
+/// A point's moment; one that names none is of when it came.
+fn moment(nanos: u64, heard: Timestamp) -> Timestamp {
+    match i64::try_from(nanos / 1_000_000) {
+        Ok(millis @ 1..) => Timestamp::from_millis(millis),
+        _ => heard,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::wire::{AnyValue, ExponentialHistogram, Resource, ResourceMetrics, ScopeMetrics};
+    use super::*;
+
+    fn store(names: &[&str]) -> Store {
+        let wanted = names.iter().map(|n| (*n).to_owned()).collect();
+        Store { wanted, forget: Span::hours(1), ..Store::default() }
+    }
+
+    fn json(metric: &str) -> Export {
+        let text = format!(
+            r#"{{"resourceMetrics": [{{"resource": {{"attributes": [{{"key": "service.name", "value": {{"stringValue": "shop"}}}}]}},
+                "scopeMetrics": [{{"scope": {{"name": "x"}}, "metrics": [{metric}]}}], "schemaUrl": "y"}}]}}"#
+        );
+        serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}"))
+    }
+
+    fn sum(temporality: u8, second: u64, value: &str) -> Export {
+        json(&format!(
+            r#"{{"name": "hits", "unit": "1", "sum": {{"aggregationTemporality": {temporality}, "isMonotonic": true,
+               "dataPoints": [{{"startTimeUnixNano": "1", "timeUnixNano": "{second}000000000", {value}}}]}}}}"#
+        ))
+    }
+
+    fn values(store: &mut Store) -> Vec<(String, f64)> {
+        let shown = store.shown(Timestamp::from_millis(0));
+        shown.samples.into_iter().map(|s| (s.name, s.value)).collect()
+    }
+
+    #[test]
+    fn both_formats_say_the_same() {
+        let text =
+            sum(2, 5, r#""asInt": "7", "attributes": [{"key": "code", "value": {"intValue": "200"}}]"#);
+        let binary = Export::decode(text.encode_to_vec().as_slice()).unwrap();
+        assert_eq!(text, binary);
+        let mut store = store(&["hits"]);
+        assert_eq!(store.take_in(&binary, Timestamp::from_millis(9000)), 0);
+        let shown = store.shown(Timestamp::from_millis(9000));
+        let sample = &shown.samples[0];
+        let labels: Vec<_> = sample.labels.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        assert_eq!(labels, [("code", "200"), ("service.name", "shop")]);
+        assert_eq!((sample.value, sample.at), (7.0, Some(Timestamp::from_millis(5000))));
+        assert!(shown.is_counter("hits"));
+    }
+
+    #[test]
+    fn deltas_add_up_and_what_is_sent_again_counts_once() {
+        let mut store = store(&["hits"]);
+        for (second, value) in [(1, 5), (2, 3), (2, 3), (1, 9), (3, 1)] {
+            store.take_in(&sum(1, second, &format!(r#""asDouble": {value}"#)), Timestamp::from_millis(0));
+        }
+        assert_eq!(values(&mut store), [("hits".to_owned(), 9.0)]);
+        // Cumulative ones stand for themselves, a reset included; a point without a value ends the series.
+        store.take_in(&sum(2, 4, r#""asInt": 2"#), Timestamp::from_millis(0));
+        assert_eq!(values(&mut store), [("hits".to_owned(), 2.0)]);
+        store.take_in(&sum(2, 5, r#""flags": 1"#), Timestamp::from_millis(0));
+        assert_eq!(values(&mut store), []);
+    }
+
+    #[test]
+    fn only_what_is_named_is_kept_and_no_more_than_there_is_room_for() {
+        let mut store = store(&["hits"]);
+        store.take_in(
+            &json(r#"{"name": "other", "gauge": {"dataPoints": [{"asDouble": 1}]}}"#),
+            Timestamp::from_millis(0),
+        );
+        assert!(store.series.is_empty());
+        for k in 0..MOST_SERIES + 5 {
+            let attribute =
+                format!(r#""asInt": 1, "attributes": [{{"key": "id", "value": {{"intValue": {k}}}}}]"#);
+            let refused = store.take_in(&sum(2, 1, &attribute), Timestamp::from_millis(0));
+            assert_eq!(refused, usize::from(k >= MOST_SERIES), "{k}");
+        }
+        assert_eq!(store.shown(Timestamp::from_millis(0).plus(Span::hours(2))), Exposition::default());
+        assert_eq!(store.held, 0);
+        let mut refused = 0;
+        for k in 0..20 {
+            let long = "x".repeat(2 * 1024 * 1024);
+            let attribute = format!(
+                r#""asInt": 1, "attributes": [{{"key": "{k}", "value": {{"stringValue": "{long}"}}}}]"#
+            );
+            refused += store.take_in(&sum(2, 1, &attribute), Timestamp::from_millis(0));
+        }
+        assert!(refused >= 4 && store.held <= MOST_BYTES, "{refused} of 20, {} bytes", store.held);
+    }
+
+    #[test]
+    fn explicit_buckets_are_cumulated_and_those_that_do_not_fit_are_none() {
+        let histogram = |counts: &str| {
+            json(&format!(
+                r#"{{"name": "lat", "histogram": {{"aggregationTemporality": 2, "dataPoints": [
+                   {{"timeUnixNano": "1000000000", "count": "6", "bucketCounts": {counts}, "explicitBounds": [0.1, 1]}}]}}}}"#
+            ))
+        };
+        let mut store = store(&["lat"]);
+        store.take_in(&histogram(r#"["1", 2, "3"]"#), Timestamp::from_millis(0));
+        let counts: Vec<f64> = values(&mut store).into_iter().map(|(_, value)| value).collect();
+        assert_eq!(counts, [1.0, 3.0, 6.0]);
+        store.take_in(&histogram(r#"["1"]"#), Timestamp::from_millis(0));
+        assert_eq!(values(&mut store), []);
+    }
+
+    #[test]
+    fn exponential_buckets_have_the_bounds_of_their_scale() {
+        let point = ExponentialPoint {
+            time_unix_nano: 1_000_000_000,
+            scale: 1,
+            zero_count: 2,
+            positive: Some(wire::Buckets { offset: -1, bucket_counts: vec![3, 0, 4] }),
+            negative: Some(wire::Buckets { offset: 0, bucket_counts: vec![1] }),
+            ..ExponentialPoint::default()
+        };
+        let Some(Point::Native(1, buckets)) = native(&point) else { panic!("it is one") };
+        let root = 2_f64.sqrt();
+        let expected = [(-root, -1.0, 1.0), (0.0, 0.0, 2.0), (1.0 / root, 1.0, 3.0), (root, 2.0, 4.0)];
+        for (bucket, (lower, upper, count)) in buckets.iter().zip(expected) {
+            assert!(
+                (bucket.lower - lower).abs() < 1e-12 && (bucket.upper - upper).abs() < 1e-12,
+                "{bucket:?}"
+            );
+            assert_eq!(bucket.count, count);
+        }
+        assert_eq!(buckets.len(), expected.len());
+        let metric = Metric {
+            name: "lat".to_owned(),
+            exponential_histogram: Some(ExponentialHistogram {
+                data_points: vec![point],
+                aggregation_temporality: DELTA,
+            }),
+            ..Metric::default()
+        };
+        let value = Some(AnyValue { bool_value: Some(true), ..AnyValue::default() });
+        let resource = Some(Resource { attributes: vec![KeyValue { key: "canary".to_owned(), value }] });
+        let scope_metrics = vec![ScopeMetrics { metrics: vec![metric] }];
+        let export = Export { resource_metrics: vec![ResourceMetrics { resource, scope_metrics }] };
+        let mut store = store(&["lat"]);
+        store.take_in(&export, Timestamp::from_millis(0));
+        let mut later = export;
+        later.resource_metrics[0].scope_metrics[0].metrics[0]
+            .exponential_histogram
+            .as_mut()
+            .unwrap()
+            .data_points[0]
+            .time_unix_nano += 1_000_000_000;
+        store.take_in(&later, Timestamp::from_millis(0));
+        let native = &store.shown(Timestamp::from_millis(0)).natives[0];
+        assert_eq!(native.labels["canary"], "true");
+        let counts: Vec<f64> = native.buckets.iter().map(|b| b.count).collect();
+        assert_eq!(counts, [2.0, 4.0, 6.0, 8.0], "deltas add up");
+    }
+}

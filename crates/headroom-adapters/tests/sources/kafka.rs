@@ -1,0 +1,245 @@
+//! Kafka: a consumer group's lag, against librdkafka's mock cluster (which `kcat` starts, with a real producer and a real
+//! consumer group), and against brokers that fail in every way.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use headroom_core::reading::Absence;
+use headroom_testkit::source::{Case, Good, suite};
+
+use crate::server::skip_real;
+use crate::support::{example, open, policy, until, until_value};
+
+/// A cluster of two brokers within a `kcat`, which ends with it.
+struct Cluster(Child, String);
+
+impl Cluster {
+    fn start(log: &Path) -> Self {
+        let file = std::fs::File::create(log).unwrap();
+        // It waits for lines to send, which never come.
+        let process = Command::new("kcat")
+            .args(["-P", "-b", "127.0.0.1:9", "-t", "none"])
+            .args(["-X", "test.mock.num.brokers=2", "-X", "debug=mock"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(file)
+            .spawn()
+            .unwrap_or_else(|e| {
+                panic!("kcat can't be started ({e}): install it, or set HEADROOM_SKIP_REAL=1")
+            });
+        let mut cluster = Self(process, String::new());
+        for _ in 0..3000 {
+            let said = std::fs::read_to_string(log).unwrap_or_default();
+            let found = said.split_once("bootstrap.servers=").and_then(|(_, rest)| rest.split_once('\n'));
+            if let Some((servers, _)) = found {
+                cluster.1 = servers.split(',').next().unwrap().trim().to_owned();
+                return cluster;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        panic!("no cluster: {}", std::fs::read_to_string(log).unwrap_or_default());
+    }
+
+    fn kcat(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new("kcat");
+        command.args(["-b", &self.1]).args(arguments).stdin(Stdio::null()).stderr(Stdio::null());
+        command
+    }
+
+    /// Sends so many messages to a partition.
+    fn produce(&self, topic: &str, partition: u32, count: usize) {
+        let mut child = self
+            .kcat(&["-P", "-t", topic, "-p", &partition.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all("message\n".repeat(count).as_bytes()).unwrap();
+        assert!(child.wait().unwrap().success());
+    }
+
+    /// A member of the group takes so many messages, commits, and leaves.
+    fn consume(&self, group: &str, topic: &str, count: usize) {
+        let taken = self
+            .kcat(&["-G", group, "-c", &count.to_string(), "-X", "auto.offset.reset=earliest", topic])
+            .output()
+            .unwrap();
+        assert_eq!(taken.stdout.iter().filter(|byte| **byte == b'\n').count(), count);
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A12: the external class: a group's lag over the partitions of two brokers, by a group that really consumes.
+#[tokio::test]
+async fn kafka_is_read_as_its_page_says() {
+    if skip_real("Kafka (kcat)") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let cluster = Cluster::start(&folder.path().join("log"));
+    for partition in 0..4 {
+        cluster.produce("orders", partition, 10);
+    }
+    let mut source = open(&example("kafka", &[("127.0.0.1:9092", &cluster.1)]), folder.path()).remove(0);
+    until_value(&mut source, "behind", 40.0).await;
+    cluster.consume("shop", "orders", 15);
+    until_value(&mut source, "behind", 25.0).await;
+    cluster.produce("orders", 2, 7);
+    until_value(&mut source, "behind", 32.0).await;
+
+    let fleet = policy(
+        // The first broker is not there; the second says where all are.
+        &format!("events: {{ kafka: {{ brokers: [\"127.0.0.1:1\", \"{}\"] }} }}", cluster.1),
+        "shop: { kafka: { from: events, topic: orders, group: shop }, every: 100ms }
+        latest: { kafka: { from: events, topic: orders, group: late, uncommitted: none }, every: 100ms }
+        earliest: { kafka: { from: events, topic: orders, group: late }, every: 100ms }",
+    );
+    let mut source = open(&fleet, folder.path()).remove(0);
+    until_value(&mut source, "shop", 32.0).await;
+    until_value(&mut source, "latest", 0.0).await;
+    until_value(&mut source, "earliest", 47.0).await;
+    drop(cluster);
+    let gone = until(&mut source, "shop", Result::is_err).await;
+    assert!(matches!(&gone, Err(Absence::SourceFailed(why)) if why.contains("`events`")), "{gone:?}");
+}
+
+fn string(text: &str) -> Vec<u8> {
+    [&u16::try_from(text.len()).unwrap().to_be_bytes()[..], text.as_bytes()].concat()
+}
+
+/// One broker that leads the only partition, which ends at 100; the group has committed 58 of it.
+fn broker() -> Good {
+    Arc::new(|request: &[u8]| {
+        let (key, number) =
+            (request.get(5).copied().unwrap_or_default(), request.get(8..12).unwrap_or_default());
+        let one = &[0, 0, 0, 1][..];
+        let none = &[0, 0, 0, 0][..];
+        // Whoever answers the question of where brokers are is the one that is asked: the port is in the group's name.
+        let port = || {
+            let text = String::from_utf8_lossy(request);
+            let digits: String =
+                text.rsplit("port-").next().unwrap().chars().take_while(char::is_ascii_digit).collect();
+            digits.parse::<u32>().unwrap_or_default().to_be_bytes()
+        };
+        let body = match key {
+            18 => [&[0, 0][..], one, &[0, 3, 0, 0, 0, 1]].concat(),
+            3 => [
+                one,
+                none,
+                &string("127.0.0.1"),
+                &port(),
+                &[0xff, 0xff],
+                none,
+                one,
+                &[0, 0],
+                &string(&topic(port())),
+                &[0],
+                one,
+                &[0, 0],
+                none,
+                none,
+                none,
+                none,
+            ]
+            .concat(),
+            10 => [none, &[0, 0], &[0xff, 0xff], none, &string("127.0.0.1"), &port()].concat(),
+            9 => [
+                one,
+                &string(&topic(port())),
+                one,
+                none,
+                &58_i64.to_be_bytes(),
+                &[0xff, 0xff],
+                &[0, 0],
+                &[0, 0],
+            ]
+            .concat(),
+            _ => [
+                one,
+                &string(&topic(port())),
+                one,
+                none,
+                &[0, 0],
+                &(-1_i64).to_be_bytes(),
+                &100_i64.to_be_bytes(),
+            ]
+            .concat(),
+        };
+        let length = u32::try_from(body.len() + 4).unwrap().to_be_bytes();
+        ([&length[..], number, &body].concat(), false)
+    })
+}
+
+fn topic(port: [u8; 4]) -> String {
+    format!("port-{}", u32::from_be_bytes(port))
+}
+
+#[tokio::test]
+async fn kafka_survives_all_faults() {
+    let open = |address: std::net::SocketAddr| {
+        let name = format!("port-{}", address.port());
+        let fleet = policy(
+            &format!("subject: {{ kafka: {{ brokers: [\"{address}\"] }}, deadline: 400ms }}"),
+            &format!("value: {{ kafka: {{ from: subject, topic: {name}, group: {name} }}, every: 100ms }}"),
+        );
+        let group = headroom_adapters::source::groups(&fleet).remove(0);
+        Box::new(headroom_adapters::source::open(&group, Path::new("/")))
+            as Box<dyn headroom_engine::ports::Source>
+    };
+    suite(Case {
+        open: Box::new(open),
+        name: "subject",
+        good: broker(),
+        value: 42.0,
+        // The answer to the first question of a connection: error 35.
+        fails: vec![0, 0, 0, 10, 0, 0, 0, 1, 0, 35, 0, 0, 0, 0],
+        endless: vec![0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 1],
+        cut: vec![0, 0, 0, 100, 0, 0, 0, 1, 0, 0],
+        secret: None,
+    })
+    .await;
+}
+
+/// Credentials are asked for, sent, and never said.
+#[tokio::test]
+async fn a_refused_password_is_said_without_it() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("secret"), "hunter2\n").unwrap();
+    let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let asked = Arc::clone(&seen);
+    let server = headroom_testkit::source::Faulty::start(headroom_testkit::source::Behaviour::Good(
+        Arc::new(move |request: &[u8]| {
+            asked.lock().unwrap().extend_from_slice(request);
+            let number = request.get(8..12).unwrap_or_default();
+            let body = match request.get(5) {
+                Some(18) => vec![0, 0, 0, 0, 0, 0],
+                Some(17) => [&[0, 0][..], &[0, 0, 0, 1], &string("PLAIN")].concat(),
+                _ => [&[0, 58][..], &string("no such user or password")].concat(),
+            };
+            let length = u32::try_from(body.len() + 4).unwrap().to_be_bytes();
+            ([&length[..], number, &body].concat(), false)
+        }),
+    ))
+    .await;
+    let fleet = policy(
+        &format!(
+            "events: {{ kafka: {{ brokers: [\"{}\"], auth: {{ user: me, password: {{ file: secret }} }} }} }}",
+            server.address()
+        ),
+        "value: { kafka: { from: events, topic: t, group: g } }",
+    );
+    let mut source = open(&fleet, folder.path()).remove(0);
+    let told = format!("{:?}", until(&mut source, "value", |_| true).await);
+    assert!(told.contains("no such user or password") && !told.contains("hunter2"), "{told}");
+    let sent = seen.lock().unwrap().clone();
+    assert!(sent.windows(11).any(|w| w == b"\0me\0hunter2"), "the password is sent");
+}

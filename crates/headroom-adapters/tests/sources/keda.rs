@@ -1,0 +1,272 @@
+//! KEDA's external scalers: what is generated from the published protocol asks headroom, and is asked by it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use headroom_adapters::keda::externalscaler::external_scaler_client::ExternalScalerClient;
+use headroom_adapters::keda::externalscaler::external_scaler_server::{ExternalScaler, ExternalScalerServer};
+use headroom_adapters::keda::externalscaler::{
+    GetMetricSpecResponse, GetMetricsRequest, GetMetricsResponse, IsActiveResponse, MetricSpec, MetricValue,
+    ScaledObjectRef,
+};
+use headroom_adapters::keda::server;
+use headroom_core::controller::Measured;
+use headroom_core::outlook::{History, STEP};
+use headroom_core::reading::{Absence, Sample};
+use headroom_core::units::{Level, Replicas};
+use headroom_engine::driver::{self, Start};
+use headroom_engine::journal::{DataDir, Journal, Retention};
+use headroom_engine::outbox::Notifiers;
+use headroom_engine::ports::News;
+use headroom_testkit::source::{Case, Good, suite};
+use prost::Message as _;
+use tokio_stream::StreamExt as _;
+use tonic::transport::server::TcpIncoming;
+use tonic::{Code, Request, Response, Status};
+
+use crate::support::{example, fleet, open, policy, until, until_value};
+use crate::whole::Instantly;
+
+/// A scaler as someone would write it against the published protocol.
+struct Theirs;
+
+type Streamed<T> = tokio_stream::Once<Result<T, Status>>;
+
+fn depth_of(object: &ScaledObjectRef) -> Result<f64, Status> {
+    match object.scaler_metadata.get("queue").map(String::as_str) {
+        Some("orders") if object.name == "shop" && object.namespace == "prod" => Ok(42.5),
+        _ => Err(Status::not_found("no such queue")),
+    }
+}
+
+#[tonic::async_trait]
+impl ExternalScaler for Theirs {
+    type StreamIsActiveStream = Streamed<IsActiveResponse>;
+    type StreamMetricSpecStream = Streamed<GetMetricSpecResponse>;
+
+    async fn is_active(&self, asked: Request<ScaledObjectRef>) -> Result<Response<IsActiveResponse>, Status> {
+        Ok(Response::new(IsActiveResponse { result: depth_of(asked.get_ref())? > 0.0 }))
+    }
+
+    async fn stream_is_active(
+        &self,
+        _: Request<ScaledObjectRef>,
+    ) -> Result<Response<Self::StreamIsActiveStream>, Status> {
+        Ok(Response::new(tokio_stream::once(Ok(IsActiveResponse { result: true }))))
+    }
+
+    async fn get_metric_spec(
+        &self,
+        _: Request<ScaledObjectRef>,
+    ) -> Result<Response<GetMetricSpecResponse>, Status> {
+        // As scalers did before there were floats.
+        let spec = MetricSpec { metric_name: "backlog".to_owned(), target_size: 5, ..MetricSpec::default() };
+        Ok(Response::new(GetMetricSpecResponse { metric_specs: vec![spec] }))
+    }
+
+    async fn get_metrics(
+        &self,
+        asked: Request<GetMetricsRequest>,
+    ) -> Result<Response<GetMetricsResponse>, Status> {
+        let object = asked.into_inner().scaled_object_ref.unwrap_or_default();
+        let metric_value_float = depth_of(&object)?;
+        let value = MetricValue { metric_name: "backlog".to_owned(), metric_value: 0, metric_value_float };
+        Ok(Response::new(GetMetricsResponse { metric_values: vec![value] }))
+    }
+
+    async fn stream_metric_spec(
+        &self,
+        _: Request<ScaledObjectRef>,
+    ) -> Result<Response<Self::StreamMetricSpecStream>, Status> {
+        Err(Status::unimplemented("not here"))
+    }
+}
+
+async fn theirs() -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let service = ExternalScalerServer::new(Theirs);
+    tokio::spawn(
+        tonic::transport::Server::builder()
+            .add_service(service)
+            .serve_with_incoming(TcpIncoming::from(listener)),
+    );
+    address
+}
+
+/// Any external scaler is a source, as the page says.
+#[tokio::test]
+async fn an_external_scaler_is_read_as_the_page_says() {
+    let address = theirs().await.to_string();
+    let mut source = open(&example("keda", &[("127.0.0.1:6000", &address)]), Path::new("/")).remove(0);
+    until_value(&mut source, "backlog", 42.5).await;
+
+    let fleet = policy(
+        &format!("scaler: {{ keda: {{ address: \"{address}\", name: shop, namespace: prod }} }}"),
+        "target: { keda: { from: scaler, metric: backlog, figure: target }, unit: count, every: 100ms }
+        active: { keda: { from: scaler, metadata: { queue: orders }, figure: active }, unit: count, every: 100ms }
+        unnamed: { keda: { from: scaler, metric: other, metadata: { queue: orders } }, unit: count, every: 100ms }
+        refused: { keda: { from: scaler, metric: backlog, metadata: { queue: no } }, unit: count, every: 100ms }",
+    );
+    let mut source = open(&fleet, Path::new("/")).remove(0);
+    until_value(&mut source, "target", 5.0).await;
+    until_value(&mut source, "active", 1.0).await;
+    let _ = until(&mut source, "unnamed", |v| v.as_ref().err() == Some(&Absence::Empty)).await;
+    let says = |v: &Result<_, Absence>| matches!(v, Err(Absence::SourceFailed(why)) if why.contains("no such queue"));
+    let _ = until(&mut source, "refused", says).await;
+}
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    let mut frame = vec![length[1], length[2], length[3], kind, flags];
+    frame.extend(stream.to_be_bytes());
+    frame.extend(payload);
+    frame
+}
+
+/// Answers each call over HTTP/2 with `message`, as far as a source that asks one thing at a time needs.
+fn grpc(message: Vec<u8>) -> Good {
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let (settings, data, headers, ends) = (4, 0, 1, 1);
+    Arc::new(move |request: &[u8]| {
+        let (mut rest, mut answer) = (request, Vec::new());
+        if let Some(after) = rest.strip_prefix(PREFACE) {
+            rest = after;
+            answer.extend(frame(settings, 0, 0, &[]));
+        }
+        while let Some((head, after)) = rest.split_at_checked(9) {
+            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+            let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+            if head[3] == settings && head[4] == 0 {
+                answer.extend(frame(settings, 1, 0, &[]));
+            }
+            if (head[3] == data || head[3] == headers) && head[4] & ends != 0 {
+                // `:status: 200` and `content-type`, then the message, then `grpc-status: 0`.
+                let begins = [&[0x88, 0x0f, 0x10, 16][..], b"application/grpc"].concat();
+                let size = u32::try_from(message.len()).unwrap().to_be_bytes();
+                let body = [&[0][..], &size, &message].concat();
+                let trailers = [&[0, 11][..], b"grpc-status", &[1], b"0"].concat();
+                answer.extend(frame(headers, 4, stream, &begins));
+                answer.extend(frame(data, 0, stream, &body));
+                answer.extend(frame(headers, 5, stream, &trailers));
+            }
+            rest = after.get(length..).unwrap_or_default();
+        }
+        (answer, false)
+    })
+}
+
+#[tokio::test]
+async fn an_external_scaler_survives_all_faults() {
+    let value = MetricValue { metric_name: "backlog".to_owned(), metric_value: 0, metric_value_float: 7.0 };
+    let message = GetMetricsResponse { metric_values: vec![value] }.encode_to_vec();
+    let signal = "keda: { from: subject, metric: backlog }, unit: count";
+    suite(Case {
+        open: crate::faults::open("keda: { address: \"ADDR\" }", signal),
+        name: "subject",
+        good: grpc(message),
+        value: 7.0,
+        fails: b"HTTP/1.1 500 Internal Server Error\r\n\r\n".to_vec(),
+        endless: [frame(4, 0, 0, &[]), vec![0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 1]].concat(),
+        cut: frame(4, 0, 0, &[]),
+        secret: None,
+    })
+    .await;
+}
+
+fn trigger(metadata: &[(&str, &str)]) -> ScaledObjectRef {
+    let scaler_metadata: HashMap<_, _> =
+        metadata.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+    ScaledObjectRef { name: "app".to_owned(), namespace: "prod".to_owned(), scaler_metadata }
+}
+
+/// The client of the published protocol asks headroom what KEDA asks.
+#[tokio::test]
+async fn keda_is_told_what_is_wanted_and_foreseen() {
+    let fleet = fleet(
+        "apiVersion: headroom.dev/v1alpha1
+kind: Fleet
+metadata: { name: test }
+spec:
+  workloads:
+    app:
+      target: { process: { command: [./app] } }
+      replicas: { min: 1, max: 50 }
+      signals: { load: { push: { unit: count }, forecast: {} } }
+      strategies: [ { targetTracking: { signal: load, perReplica: 100 } } ]
+",
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let (journal, _) = Journal::open(&DataDir::open(folder.path()).unwrap(), Retention::default()).unwrap();
+    let app: headroom_core::names::WorkloadName = "app".parse().unwrap();
+    let target: Arc<dyn headroom_engine::ports::Target> = Instantly::with(Replicas(1));
+    let targets = BTreeMap::from([(app.clone(), target)]);
+    let notifiers = Notifiers::new();
+    let start = Start { fleet, journal: journal.clone(), targets, notifiers, advise: false };
+    let (handle, engine) = driver::start(start).await.unwrap();
+    let (address, _) =
+        server::serve("127.0.0.1:0".parse().unwrap(), handle.clone(), std::future::pending()).await.unwrap();
+    let channel = tonic::transport::Endpoint::from_shared(format!("http://{address}")).unwrap();
+    let mut keda = ExternalScalerClient::new(channel.connect().await.unwrap());
+
+    let forecast = trigger(&[("forecast", "load"), ("perReplica", "100")]);
+    let unknown = keda.is_active(forecast.clone()).await.unwrap_err();
+    assert_eq!(unknown.code(), Code::Unavailable, "what is not foreseen is not zero: {unknown:?}");
+    for (wrong, code) in [
+        (trigger(&[("workload", "none")]), Code::NotFound),
+        (trigger(&[("forecast", "load")]), Code::InvalidArgument),
+    ] {
+        assert_eq!(keda.is_active(wrong).await.unwrap_err().code(), code);
+    }
+
+    let now = driver::now();
+    let value = Ok(Sample::new(now, Level::new(650.0).unwrap()));
+    let sample = Measured { workload: app.clone(), signal: "load".parse().unwrap(), value };
+    handle.push(vec![sample]).await.unwrap();
+    let metrics = |object: &ScaledObjectRef, name: &str| GetMetricsRequest {
+        scaled_object_ref: Some(object.clone()),
+        metric_name: name.to_owned(),
+    };
+    let plain = trigger(&[]);
+    let told = loop {
+        let told = keda.get_metrics(metrics(&plain, "replicas")).await.unwrap().into_inner();
+        if told.metric_values[0].metric_value != 1 {
+            break told;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    };
+    let expected =
+        MetricValue { metric_name: "replicas".to_owned(), metric_value: 7, metric_value_float: 7.0 };
+    assert_eq!(told.metric_values, [expected]);
+    let spec = keda.get_metric_spec(plain.clone()).await.unwrap().into_inner().metric_specs.remove(0);
+    assert_eq!((spec.metric_name.as_str(), spec.target_size, spec.target_size_float), ("replicas", 1, 1.0));
+    assert!(keda.is_active(plain.clone()).await.unwrap().into_inner().result);
+    let mut active = keda.stream_is_active(plain.clone()).await.unwrap().into_inner();
+    assert!(active.next().await.unwrap().unwrap().result, "it says so at once");
+    assert_eq!(keda.get_metrics(metrics(&plain, "other")).await.unwrap_err().code(), Code::NotFound);
+    assert_eq!(keda.stream_metric_spec(plain).await.unwrap_err().code(), Code::Unimplemented);
+
+    // Two weeks that were steady are foreseen to go on.
+    let steps = 14 * 288;
+    let from = headroom_core::units::Timestamp::from_millis(now.as_millis() / 300_000 * 300_000)
+        .minus(STEP.times(steps));
+    let past = (0..steps).map(|k| Level::new(500.0 + (k * 7919 % 13) as f64).ok()).collect();
+    let history = Ok(History { from, steps: past });
+    let news = News::History { workload: app, signal: "load".parse().unwrap(), history };
+    handle.tell("past", news).await.unwrap();
+    let load = loop {
+        match keda.get_metrics(metrics(&forecast, "forecast-load")).await {
+            Ok(told) => break told.into_inner().metric_values[0].metric_value_float,
+            Err(status) => assert_eq!(status.code(), Code::Unavailable, "{status:?}"),
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    };
+    assert!((450.0..700.0).contains(&load), "{load}");
+    let spec = keda.get_metric_spec(forecast).await.unwrap().into_inner().metric_specs.remove(0);
+    assert_eq!((spec.metric_name.as_str(), spec.target_size_float), ("forecast-load", 100.0));
+    handle.stop().await;
+    engine.await.unwrap();
+    journal.close().await.unwrap();
+}
