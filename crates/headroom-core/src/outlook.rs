@@ -647,7 +647,7 @@ mod tests {
         assert!(accuracy.loss < accuracy.naive_loss && accuracy.model.is_some(), "{accuracy:?}");
         let said = shown.say(Language::English);
         assert!(said.starts_with("rps foreseen: ") && said.contains(" over "), "{said}");
-        assert!(outlook.foresight(&rps, Unit::PerSecond, false).points.is_empty());
+        assert_eq!(outlook.foresight(&rps, Unit::PerSecond, false).points.len(), NEAR_STEPS);
         let standing = outlook.standing(Span::minutes(15)).unwrap();
         assert!(standing.evidence > 20.0 && standing.loss < 10.0, "{standing:?}");
         assert!(largest < 64 * 1024, "{largest} bytes");
