@@ -215,7 +215,7 @@ export class Overview {
   #showNotices(notices) {
     if (!notices.length) return put(this.notices);
     return put(this.notices, h("section", { class: "panel" }, h("header", { class: "panel-head" }, h("h2", {}, t("notices"))),
-      h("ol", { class: "feed" }, notices.slice(0, 6).map((notice) => h("li", { class: "notice" }, h("a", { href: `#/w/${notice.workload}` }, notice.workload), time(notice.at), h("p", {}, sentence(notice.message, Date.parse(notice.at))))))));
+      h("ol", { class: "feed" }, notices.slice(0, 6).map((notice) => h("li", { class: "notice" }, h("a", { href: `#/w/${notice.workload}` }, notice.workload), time(notice.at), h("p", { lang: "en" }, marked(notice.message, Date.parse(notice.at))))))));
   }
 
   async #readRecent() {
@@ -345,8 +345,8 @@ function blockItem(app, kind, view) {
 }
 
 /** Words of the server with what stands in backticks as code, and moments in the reader's zone. */
-function marked(words) {
-  const moment = (part) => part.split(/(\d{4}-\d\d-\d\dT[\d:.]+Z)/).map((piece, i) => (i % 2 ? time(piece) : piece));
+function marked(words, near = Date.now()) {
+  const moment = (part) => part.split(/(\d{4}-\d\d-\d\dT[\d:.]+Z)/).map((piece, i) => (i % 2 ? time(piece) : sentence(piece, near)));
   return words.split("`").map((part, i) => (i % 2 ? h("code", {}, part) : moment(part)));
 }
 
@@ -362,7 +362,7 @@ export function alertItem(alert) {
   return h("div", { class: `alert ${alert.severity}`, "data-alert": alert.kind },
     h("span", { class: "alert-head" }, h("span", { class: `tag ${alert.severity}` }, t(`severity_${alert.severity}`)), subjectOf(alert), h("span", { class: "spring" }), time(alert.since)),
     h("p", { class: "alert-what" }, alert.headline),
-    h("p", { class: "alert-why", lang: "en" }, marked(alert.why)),
+    h("p", { class: "alert-why", lang: "en" }, marked(alert.why, Date.parse(alert.since))),
     alert.nextStep && h("p", { class: "next-step" }, marked(alert.nextStep)));
 }
 
