@@ -97,6 +97,10 @@ pub enum Reason {
     DrainWithin { backlog: Seen, service: Span, within: Span },
     /// An entry of the schedule is in force.
     Scheduled { entry: String, until: Option<Timestamp> },
+    /// At this hour of so many days before, the load was usually so high.
+    UsualLoad { seen: Seen, days: u32, per_replica: Level },
+    /// The days before are too few to show a pattern.
+    PatternUnknown { signal: SignalName },
     /// No entry of the schedule is in force.
     OutsideSchedule { next: Option<Timestamp> },
     /// Enough of the last periods breach a threshold.
@@ -271,6 +275,8 @@ impl Reason {
         ("zero-not-believed", "A signal is 0, and the policy does not take that at its word."),
         ("drain-within", "So many workers work off the backlog within the time given."),
         ("scheduled", "An entry of the schedule is in force."),
+        ("usual-load", "The load that this hour had on the days before needs so many replicas."),
+        ("pattern-unknown", "Fewer than two days of the load are known; it abstains."),
         ("outside-schedule", "No entry of the schedule is in force; it abstains."),
         ("alarm-rings", "Enough of the last periods breach a threshold."),
         ("alarm-quiet", "An alarm does not ring, or asks for nothing more; it abstains."),
@@ -379,6 +385,8 @@ impl Reason {
             Self::ZeroNotBelieved { .. } => "zero-not-believed",
             Self::DrainWithin { .. } => "drain-within",
             Self::Scheduled { .. } => "scheduled",
+            Self::UsualLoad { .. } => "usual-load",
+            Self::PatternUnknown { .. } => "pattern-unknown",
             Self::OutsideSchedule { .. } => "outside-schedule",
             Self::AlarmRings { .. } => "alarm-rings",
             Self::AlarmQuiet { .. } => "alarm-quiet",

@@ -461,6 +461,12 @@ fn english(reason: &Reason) -> String {
             Some(until) => format!("the schedule says so ({entry}), until {}", moment(*until)),
             None => format!("the schedule says so ({entry})"),
         },
+        Reason::UsualLoad { seen: s, days, per_replica } => format!(
+            "at this hour {} is usual (over {days} days), at {} a replica",
+            seen(s),
+            amount(s.unit, *per_replica)
+        ),
+        Reason::PatternUnknown { signal } => format!("less than two days of {signal} are known"),
         Reason::OutsideSchedule { next } => match next {
             Some(next) => {
                 format!("no entry of the schedule is in force; the next one starts {}", moment(*next))
@@ -743,6 +749,10 @@ fn korean(reason: &Reason) -> String {
             Some(until) => format!("일정({entry}), {}까지", moment(*until)),
             None => format!("일정({entry})"),
         },
+        Reason::UsualLoad { seen: s, days, per_replica } => {
+            format!("이 시간대 평소 {}({days}일 기준), 레플리카당 {}", seen(s), amount(s.unit, *per_replica))
+        }
+        Reason::PatternUnknown { signal } => format!("{signal} 기록이 이틀 미만"),
         Reason::OutsideSchedule { next } => match next {
             Some(next) => format!("적용 중인 일정 없음; 다음 일정은 {}", moment(*next)),
             None => "적용 중인 일정 없음".to_owned(),

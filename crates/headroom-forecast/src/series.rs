@@ -104,6 +104,12 @@ impl Series {
         Self { values: self.values.iter().take(steps).copied().collect(), ..*self }
     }
 
+    /// The value of the step that contains `unix_s`; `None` for a gap and outside of what is kept.
+    pub fn value_at(&self, unix_s: i64) -> Option<f64> {
+        let step = (unix_s - self.start_unix_s).div_euclid(i64::from(self.step_s));
+        self.values.get(usize::try_from(step).ok()?).copied().flatten()
+    }
+
     /// Seconds per step.
     pub fn step_s(&self) -> u32 {
         self.step_s
