@@ -9,6 +9,7 @@ use crate::fleet::{FleetDocument, Workload};
 use crate::memory::{Change, Memory};
 use crate::names::{SignalName, WorkloadName};
 use crate::observation::TargetStatus;
+use crate::outlook::History;
 use crate::reading::{Absence, Reading, Sample};
 use crate::units::{Level, Replicas, Span, Timestamp};
 
@@ -29,6 +30,7 @@ pub(crate) struct Case {
     change: Option<(u64, i64)>,
     at: Timestamp,
     memory: StrategyMemory,
+    history: Option<(SignalName, History)>,
 }
 
 impl Case {
@@ -45,6 +47,7 @@ impl Case {
             change: None,
             at: NOW,
             memory: StrategyMemory::Nothing,
+            history: None,
         }
     }
     pub(crate) fn cpu(value: f64) -> Self {
@@ -110,6 +113,13 @@ impl Case {
     /// So many seconds later.
     pub(crate) fn later(mut self, seconds: u64) -> Self {
         self.at = self.at.plus(Span::seconds(seconds));
+        self
+    }
+    /// `signal` is forecast, and was `value` for so many days up to the present.
+    pub(crate) fn known_for_days(mut self, signal: &str, value: f64, days: u64) -> Self {
+        let steps = vec![Some(Level::new(value).unwrap()); usize::try_from(days * 288).unwrap()];
+        let from = self.at.minus(Span::days(days));
+        self.history = Some((signal.parse().unwrap(), History { from, steps }));
         self
     }
     /// The strategy remembers this.
@@ -185,6 +195,10 @@ fn seeing_any<T>(
     let workload = &document.spec.workloads[&name];
     let mut memory = Memory::new(workload);
     memory.strategies = vec![case.memory.clone()];
+    if let Some((name, history)) = &case.history {
+        let signal = memory.signal_mut(name).unwrap();
+        signal.outlook.get_or_insert_default().recall(case.at, history);
+    }
     let level = |value: f64| Level::new(value).unwrap();
     for signal in &mut memory.signals {
         let mut windows = Vec::new();

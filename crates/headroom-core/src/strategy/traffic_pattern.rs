@@ -227,7 +227,7 @@ impl Recommend for TrafficPattern {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::strategy::testing::{Case, abstains, any_case, behaves, problems, wants};
+    use crate::strategy::testing::{Case, abstains, any_case, behaves, problems, seeing, wants};
     use proptest::prelude::*;
 
     fn pattern() -> TrafficPattern {
@@ -306,13 +306,38 @@ mod tests {
         assert_eq!(load("UTC"), Some(100.0));
     }
 
+    fn learning(signal: &str, share: &str) -> TrafficPattern {
+        let learn = serde_json::json!({ "signal": signal, "perReplica": share });
+        serde_json::from_value(serde_json::json!({ "learn": learn })).unwrap()
+    }
+
+    /// A2: the hour's usual load becomes replicas; the higher of it and what is written counts; blind, nothing shrinks.
+    #[test]
+    fn what_is_learned_is_wanted() {
+        let learned = learning("rps", "70");
+        let known = |case: Case| case.at("2026-11-23T10:00:00Z").known_for_days("rps", 1400.0, 3);
+        assert_eq!(wants(&learned, &known(Case::rps(100.0).replicas(10))), (20, "usual-load"));
+        assert_eq!(wants(&learned, &known(Case::rps(100.0).replicas(30))), (20, "usual-load"));
+        assert_eq!(wants(&learned, &known(Case::absent().replicas(10))), (20, "usual-load"));
+        assert_eq!(abstains(&learned, &known(Case::absent().replicas(30))), "signal-absent");
+        let both = TrafficPattern { learn: learned.learn.clone(), ..pattern() };
+        assert_eq!(wants(&both, &known(Case::rps(100.0))), (20, "usual-load"));
+        let foreseen = |pattern: &TrafficPattern, case: &Case, within: Span| {
+            seeing(pattern, case, |cx| pattern.foresees(cx, within).map(Level::get))
+        };
+        let case = known(Case::rps(100.0));
+        assert_eq!(foreseen(&learned, &case, Span::hours(1)), Some(20.0));
+        assert_eq!(foreseen(&both, &case, Span::hours(8)), Some(25.0), "18:00 is written down");
+        assert_eq!(
+            foreseen(&learned, &Case::rps(100.0), Span::hours(1)),
+            None,
+            "nothing known is no load of zero"
+        );
+    }
+
     /// A2
     #[test]
     fn a_pattern_to_be_learned_is_checked_and_silent_before_it_is_known() {
-        let learning = |signal: &str, share: &str| -> TrafficPattern {
-            serde_json::from_value(serde_json::json!({ "learn": { "signal": signal, "perReplica": share } }))
-                .unwrap()
-        };
         assert_eq!(problems(&learning("rps", "70")), Vec::<String>::new());
         assert_eq!(problems(&learning("rps", "0")), ["learn.perReplica"]);
         assert_eq!(problems(&learning("cpu", "70%")), ["learn.signal"]);
