@@ -134,6 +134,9 @@ impl Learning {
 pub struct Capacity {
     /// What may be put on one replica: what decisions reckon with. Never zero.
     pub usable: Level,
+    /// What one replica is reckoned to carry in a rare moment: as much as `usable` where the limit is known, more while
+    /// all that is known lies far below it.
+    pub momentary: Level,
     /// So much was carried, or is taken on the policy's word.
     pub low: Level,
     /// More than this is not carried; absent where nothing says so.
@@ -233,7 +236,8 @@ impl Capacities {
             let Some(learning) = strategy.learns(workload) else { continue };
             let quality = learning.quality.as_ref().and_then(|q| workload.signals.get(&q.signal));
             let length = quality.map_or(Span::ZERO, |signal| signal.window);
-            let mut fresh = Learned::new(index, learning, length);
+            let window = workload.signals.get(&learning.demand).map_or(Span::ZERO, |signal| signal.window);
+            let mut fresh = Learned::new(index, learning, length, window);
             if let Some(known) = old.iter().position(|known| known.is_about(&fresh)) {
                 fresh.take_over(old.swap_remove(known));
             }

@@ -7,8 +7,9 @@
 //! 1. **Mean.** The logarithm of (demand `lead` ahead / level now) is a linear function of how the load
 //!    moves on scales from one sample to half an hour, and of how it grew at this phase of the hour, the
 //!    day and the week before, and how it stands to a few single samples back. The weights are least squares over the past, exponentially forgotten.
-//! 2. **Spread.** The variance of the error is a positive mixture of recent errors, long-run errors and the
-//!    agitation of the last minute; the mixture follows the likelihood by small steps.
+//! 2. **Spread.** The variance of the error is a positive mixture of recent errors, long-run errors, the
+//!    agitation of the last minute and what counting few things scatters by (Poisson: the variance of a count is
+//!    the count); the mixture follows the likelihood by small steps.
 //! 3. **Shape.** Errors over their spread are counted in a forgetting histogram: the quantiles are those
 //!    of errors really made, out of sample, so 99.9 % means 99.9 % without any assumed distribution. A
 //!    heavy-tailed prior stands in until there are enough.
@@ -42,8 +43,10 @@ const KEPT: usize = 13;
 /// as far as from 100 to 1000, though no fleet notices the first: of a load that comes and goes, what comes next would
 /// be expected anywhere between nothing and far above all that was ever seen.
 const HARDLY_ANYTHING: f64 = 0.6;
+/// The load, as a share of the usual, below which its counts are taken to scatter no less.
+const LEAST_COUNTED: f64 = 0.01;
 /// Components of the spread.
-const V: usize = 4;
+const V: usize = 5;
 /// Time constants of the levels, seconds: from what a few samples say to half an hour.
 const SCALES: [f64; 5] = [15.0, 60.0, 300.0, 1800.0, 14_400.0];
 /// Bins of the histogram of normalised errors, their first edge and width. The upper side reaches far:
@@ -58,8 +61,16 @@ const MEAN_HALF_LIFE: f64 = 43_200.0;
 const SHAPE_HALF_LIFE: f64 = 172_800.0;
 /// Samples between two solutions of the least squares: the sums move little in between.
 const SOLVE_EVERY: u64 = 12;
+/// The most growth that is ever expected, in logarithms: a factor of seven …
+const MOST_GROWTH: f64 = 2.0;
+/// … and half of it after so many samples that were judged, five minutes of five seconds: a surge in the first minutes
+/// is most of what was seen by then, and would be taken for the rule.
+const BELIEVED_AFTER: f64 = 60.0;
+/// How firmly weights are held at nothing, over the variance of the errors (ridge regression: the inverse of the
+/// variance that weights are thought to have).
+const DOUBT: f64 = 20.0;
 /// Pseudo-observations of the prior shape.
-const PRIOR: f64 = 60.0;
+const PRIOR: f64 = 90.0;
 /// Growth in earlier cycles, in logarithms, that counts as announced: a fifth more load.
 const EXPECTED: f64 = 0.18;
 /// Errors are cut here, in logarithms: a factor of twelve either way.
@@ -287,7 +298,7 @@ impl Lead {
             gram: vec![0.0; P * P],
             xy: [0.0; P],
             weights: [0.0; P],
-            mixture: [libm::log(0.3), libm::log(0.4), libm::log(0.5), libm::log(1e-4)],
+            mixture: [libm::log(0.3), libm::log(0.4), libm::log(0.5), libm::log(1e-4), libm::log(1e-3)],
             fast: 0.01,
             slow: 0.01,
             shapes: vec![Shape::prior(); 3],
@@ -304,7 +315,8 @@ impl Lead {
 
     fn mean(&self, phi: &[f64; P]) -> f64 {
         let m: f64 = self.weights.iter().zip(phi).map(|(w, x)| w * x).sum();
-        m.clamp(-1.0, 2.0)
+        let judged = self.judged as f64;
+        m.clamp(-1.0, MOST_GROWTH * judged / (judged + BELIEVED_AFTER))
     }
 
     /// Judges what was said for this moment, and learns.
@@ -345,8 +357,8 @@ impl Lead {
             for j in 0..i {
                 a[j * P + i] = a[i * P + j];
             }
-            // A prior of "no growth": hardly for the intercept, mild for the rest.
-            a[i * P + i] += if i == 0 { 0.1 } else { 0.5 };
+            // A prior of "no growth": hardly for the intercept, mild for the rest, firmer where errors are large.
+            a[i * P + i] += if i == 0 { 0.1 } else { 0.5 + DOUBT * self.slow };
         }
         let mut b = self.xy;
         solve_spd(&mut a, &mut b, P);
@@ -483,9 +495,13 @@ impl OnlineForecaster {
         self.take(x);
         let features = self.features();
         let floor = self.floor();
+        // Of a load whose variance is the load: that of its logarithm, one where the load is as usual and no floor is.
+        let level = self.levels[0];
+        let usual = self.levels[4];
+        let counted = usual * level.max(LEAST_COUNTED * usual) / (level + floor).powi(2);
         for (k, lead) in self.leads.iter_mut().enumerate() {
             let phi = features[k];
-            let parts = [lead.fast, lead.slow, self.agitation[0], 1.0];
+            let parts = [lead.fast, lead.slow, self.agitation[0], 1.0, counted];
             let open = Open {
                 phi,
                 level: self.levels[0] + floor,

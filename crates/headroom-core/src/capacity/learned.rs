@@ -2,9 +2,11 @@
 //!
 //! Users are never made to wait in order to learn. What was carried within the objective is known to be carried;
 //! what lies a little above is tried only as the load itself happens to grow or as the count follows it down, by a
-//! step that shrinks as the limit comes near ([`STEP`]). A breach that comes anyway (a surge) teaches the other
+//! step that shrinks as the limit comes near ([`STEP`]). A rare moment of the load is met by what is likely to be carried
+//! ([`Capacity::momentary`]), for a fleet sized by the least that is known for the most that may come would never see
+//! the load that teaches it better. A breach that comes anyway (a surge) teaches the other
 //! side at once: with more waiting than the limit allows every replica is busy, so what they answer meanwhile is
-//! what they can.
+//! what they can. A second of that is enough, for the replicas that end it are on their way.
 //!
 //! Time is cut into *measurements* as long as the objective's signal looks back. One counts if the set of replicas
 //! stayed the same and was warm. Evidence is censored both ways, and each side errs to the safe one: a measurement
@@ -28,6 +30,9 @@ const BANDS: usize = 120;
 /// The most that is tried above what was carried, while the signal is far from its limit. The load of a replica grows
 /// by as much whenever one of five goes.
 const STEP: f64 = 0.25;
+/// The most that a rare moment is reckoned to be carried above it, likewise: two queueing servers at a third of their
+/// limit's latency carry twice as much (M/M/1: the latency is the service time ÷ (1 − load)).
+const MOMENTARY: f64 = 1.0;
 /// Of what was seen to breach, so much is used at most: a measurement's seconds differ from their mean by a tenth.
 const BELOW_BREACH: f64 = 0.9;
 /// Of what saturated replicas answered, so much may be used before more was seen to be carried. For one server and
@@ -45,8 +50,9 @@ const BREACH_FADES: f64 = 0.85;
 const CARRIED_FADES: f64 = 0.7;
 /// Evidence that has faded to less is dropped.
 const LEAST_WEIGHT: f64 = 0.1;
-/// The load within a measurement of saturation may differ by so much; else what arrived is not known well enough.
-const STEADY: f64 = 1.2;
+/// What arrived while all replicas were busy is known to this share of what they answered, or nothing is concluded: a
+/// load that is counted over a window is seen to change half a window late.
+const KNOWN_TO: f64 = 0.15;
 /// The longest wait for a new replica to warm up. One that takes longer is measured as it is.
 const LONGEST_WARM_UP: Span = Span::seconds(30);
 /// The shortest measurement: balancers and processes are read once a second.
@@ -104,6 +110,9 @@ pub(crate) struct Learned {
     /// How long one measurement takes.
     length: Span,
     bands: BTreeMap<i32, Band>,
+    /// How far the load signal looks back.
+    #[serde(default)]
+    window: Span,
     /// What a replica answered while more waited than the limit allows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     saturated: Option<f64>,
@@ -129,6 +138,8 @@ pub(crate) struct Learned {
     version: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     under_way: Option<Measurement>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    busy: Option<Busy>,
 }
 
 /// The evidence about one band of load.
@@ -162,11 +173,25 @@ struct Measurement {
     /// The sum of load × time, in units × seconds.
     sum: f64,
     most: f64,
-    least: f64,
-    in_flight: Option<f64>,
-    least_in_flight: Option<f64>,
     cpu: Mean,
     waits: Mean,
+}
+
+/// A stretch of time in which more waits than the limit allows.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Busy {
+    began: Timestamp,
+    last: Timestamp,
+    demand: f64,
+    /// What arrived, in units × seconds.
+    arrived: f64,
+    most: f64,
+    least: f64,
+    /// In the system: at its beginning, at its end, and at the least.
+    first_in_flight: f64,
+    in_flight: f64,
+    least_in_flight: f64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -196,14 +221,25 @@ struct Step {
     breached: Option<f64>,
 }
 
+/// What follows from it; see [`Capacity`].
+#[derive(Clone, Copy, Debug)]
+struct Found {
+    usable: f64,
+    momentary: f64,
+    low: f64,
+    high: Option<f64>,
+    basis: Basis,
+}
+
 impl Learned {
-    /// Nothing known yet. `length` is how far the objective's signal looks back.
-    pub(crate) fn new(strategy: usize, learning: Learning, length: Span) -> Self {
+    /// Nothing known yet. `length` is how far the objective's signal looks back, `window` how far the load does.
+    pub(crate) fn new(strategy: usize, learning: Learning, length: Span, window: Span) -> Self {
         Self {
             strategy,
             learning,
             length: length.max(SHORTEST),
             bands: BTreeMap::new(),
+            window,
             saturated: None,
             per_utilisation: None,
             per_core: None,
@@ -215,6 +251,7 @@ impl Learned {
             warm_at: Timestamp::from_millis(0),
             version: None,
             under_way: None,
+            busy: None,
         }
     }
 
@@ -227,13 +264,14 @@ impl Learned {
     /// Takes over what `known` knows.
     pub(crate) fn take_over(&mut self, known: Self) {
         let own = std::mem::replace(self, known);
-        (self.strategy, self.learning, self.length) = (own.strategy, own.learning, own.length);
+        (self.strategy, self.learning, self.length, self.window) =
+            (own.strategy, own.learning, own.length, own.window);
     }
 
     /// Takes in what is seen now.
     pub(crate) fn learn(&mut self, look: &Look<'_>) {
         let Some(demand) = look.demand.filter(|_| look.ready > 0) else {
-            self.under_way = None;
+            (self.under_way, self.busy) = (None, None);
             return;
         };
         if look.version.is_some() && look.version != self.version.as_deref() {
@@ -248,7 +286,7 @@ impl Learned {
             let warm_up = look.start_up.unwrap_or(self.length).max(self.length).min(LONGEST_WARM_UP);
             self.warm_at = look.at.plus(if grew { warm_up } else { self.length });
             self.ready = look.ready;
-            self.under_way = None;
+            (self.under_way, self.busy) = (None, None);
         }
         let per_replica = demand / f64::from(look.ready);
         if let Some(highest) = &mut self.breach {
@@ -259,9 +297,10 @@ impl Learned {
         // A clock set back would leave the warm-up in a far future.
         self.warm_at = self.warm_at.min(look.at.plus(LONGEST_WARM_UP.max(self.length)));
         if look.is_mixed || look.at < self.warm_at {
-            self.under_way = None;
+            (self.under_way, self.busy) = (None, None);
             return;
         }
+        self.saturation(look, demand);
         let silent = |m: &Measurement| look.at < m.last || look.at.since(m.last) > LONGEST_SILENCE;
         match self.under_way.take_if(|m| !silent(m)) {
             None => self.under_way = Some(Measurement::begin(look, demand)),
@@ -315,7 +354,6 @@ impl Learned {
         {
             self.per_utilisation = Some(follow(self.per_utilisation, load / utilisation, WORK_NOW));
         }
-        self.saturation(m, look, seconds, limit);
         match look.quality {
             _ if breached => {
                 let blamed = self.breach.unwrap_or(0.0).max(m.most / replicas);
@@ -333,14 +371,31 @@ impl Learned {
 
     /// More waits than the limit allows, however fast it is answered: all replicas are busy, and what they answer is
     /// what they can.
-    fn saturation(&mut self, m: &Measurement, look: &Look<'_>, seconds: f64, limit: f64) {
-        let (Some(first), Some(least), Some(last)) = (m.in_flight, m.least_in_flight, look.in_flight) else {
-            return;
-        };
+    fn saturation(&mut self, look: &Look<'_>, demand: f64) {
         let refuses = matches!((look.errors, self.errors_borne()), (Some(e), Some(borne)) if e > borne);
-        let steady = m.most <= m.least * STEADY;
-        let answered = (m.sum - (last - first)) / seconds;
-        if !self.is_latency() || refuses || !steady || answered <= 0.0 || least < answered * limit {
+        let (Some(limit), Some(in_flight)) = (self.limit(), look.in_flight) else { return };
+        if !self.is_latency() || refuses {
+            self.busy = None;
+            return;
+        }
+        let fresh = Busy::begin(look.at, demand, in_flight);
+        let Some(mut busy) = self.busy.replace(fresh) else { return };
+        if look.at < busy.last || look.at.since(busy.last) > LONGEST_SILENCE {
+            return;
+        }
+        let moves = busy.go_on(look.at, demand, in_flight);
+        let (answered, seconds) = busy.answered();
+        // Nobody has waited longer than the limit: some replica may have been idle.
+        if answered <= 0.0 || busy.least_in_flight < answered * limit {
+            return;
+        }
+        let unsure = (busy.most - busy.least) * self.window.as_secs_f64() / 2.0;
+        let known = unsure <= KNOWN_TO * answered * seconds;
+        if !known && moves {
+            return;
+        }
+        if !known || look.at.since(busy.began) < SHORTEST {
+            self.busy = Some(busy);
             return;
         }
         let each = answered / f64::from(self.ready);
@@ -446,7 +501,7 @@ impl Learned {
         }
         (self.saturated, self.service, self.work, self.breach) = (None, None, None, None);
         (self.per_core, self.per_utilisation) = (None, None);
-        (self.evidence, self.under_way) = (0, None);
+        (self.evidence, self.under_way, self.busy) = (0, None, None);
     }
 
     /// The load that leaves the least evidence on its wrong side; among equals the lower.
@@ -476,19 +531,20 @@ impl Learned {
     /// What is known of the capacity; `None` while nothing is.
     pub(crate) fn capacity(&self, unit: Unit) -> Option<Capacity> {
         let hint = self.learning.hint.map(Level::get).filter(|hint| *hint > 0.0);
-        let by_hint = || hint.map(|hint| (hint, hint, None, Basis::Hint));
+        let by_hint = || hint.map(|hint| Found::exactly(hint, hint, None, Basis::Hint));
         let found = match (self.limit(), self.per_utilisation) {
             (Some(limit), Some(per)) if !self.is_latency() => {
                 let usable = per * limit;
                 let (low, high) = (usable * (1.0 - UTILISATION_SPREAD), usable * (1.0 + UTILISATION_SPREAD));
-                Some((usable, low, Some(high), Basis::Utilisation))
+                Some(Found::exactly(usable, low, Some(high), Basis::Utilisation))
             }
             _ => self.by_evidence(hint),
         };
-        let (usable, low, high, basis) = found.or_else(by_hint)?;
+        let Found { usable, momentary, low, high, basis } = found.or_else(by_hint)?;
         let level = |value: f64| Level::new(value).ok().filter(|level| *level > Level::ZERO);
         Some(Capacity {
             usable: level(usable)?,
+            momentary: level(momentary.max(usable))?,
             low: level(low.min(usable))?,
             high: high.and_then(|high| level(high.max(usable))),
             evidence: self.evidence,
@@ -498,7 +554,7 @@ impl Learned {
     }
 
     /// From what was carried, what breached and what was answered when all was busy.
-    fn by_evidence(&self, hint: Option<f64>) -> Option<(f64, f64, Option<f64>, Basis)> {
+    fn by_evidence(&self, hint: Option<f64>) -> Option<Found> {
         let step = self.step();
         let carried = step.carried;
         let slack = (1.0 - step.nearness).clamp(0.0, 1.0);
@@ -521,10 +577,15 @@ impl Learned {
             // Nothing but breaches: a half of the least is a guess, and the next measurement tells.
             (None, None, None) => (step.breached? / 2.0, Basis::Breached),
         };
+        let mut momentary = match (hint, carried) {
+            (None, Some(carried)) => usable.max(carried * (1.0 + MOMENTARY * slack)),
+            _ => usable,
+        };
         // … and what does.
         let floor = carried.unwrap_or(0.0);
         let mut cap = |limit: f64, by: Basis| {
             let limit = limit.max(floor);
+            momentary = momentary.min(limit);
             if limit < usable {
                 (usable, basis) = (limit, by);
             }
@@ -540,7 +601,47 @@ impl Learned {
         }
         let low = if basis == Basis::Hint { usable } else { carried.unwrap_or(usable) };
         let high = [step.breached, saturated.map(|(most, _)| most)].into_iter().flatten().reduce(f64::min);
-        Some((usable, low, high, basis))
+        Some(Found { usable, momentary, low, high, basis })
+    }
+}
+
+impl Found {
+    /// A figure that holds at every moment.
+    fn exactly(usable: f64, low: f64, high: Option<f64>, basis: Basis) -> Self {
+        Self { usable, momentary: usable, low, high, basis }
+    }
+}
+
+impl Busy {
+    fn begin(at: Timestamp, demand: f64, in_flight: f64) -> Self {
+        Self {
+            began: at,
+            last: at,
+            demand,
+            arrived: 0.0,
+            most: demand,
+            least: demand,
+            first_in_flight: in_flight,
+            in_flight,
+            least_in_flight: in_flight,
+        }
+    }
+
+    /// Goes on to `at`; whether the load is higher or lower than all before.
+    fn go_on(&mut self, at: Timestamp, demand: f64, in_flight: f64) -> bool {
+        let moves = demand > self.most || demand < self.least;
+        self.arrived += f64::midpoint(self.demand, demand) * at.since(self.last).as_secs_f64();
+        (self.last, self.demand, self.in_flight) = (at, demand, in_flight);
+        (self.most, self.least) = (self.most.max(demand), self.least.min(demand));
+        self.least_in_flight = self.least_in_flight.min(in_flight);
+        moves
+    }
+
+    /// How much was answered a second, and in how many seconds.
+    fn answered(&self) -> (f64, f64) {
+        let seconds = self.last.since(self.began).as_secs_f64();
+        let arrived = self.arrived - (self.in_flight - self.first_in_flight);
+        (if seconds > 0.0 { arrived / seconds } else { 0.0 }, seconds)
     }
 }
 
@@ -552,9 +653,6 @@ impl Measurement {
             demand,
             sum: 0.0,
             most: demand,
-            least: demand,
-            in_flight: look.in_flight,
-            least_in_flight: look.in_flight,
             cpu: Mean::default(),
             waits: Mean::default(),
         }
@@ -565,11 +663,6 @@ impl Measurement {
         self.sum += f64::midpoint(self.demand, demand) * look.at.since(self.last).as_secs_f64();
         (self.last, self.demand) = (look.at, demand);
         self.most = self.most.max(demand);
-        self.least = self.least.min(demand);
-        self.least_in_flight = match (self.least_in_flight, look.in_flight) {
-            (Some(least), Some(now)) => Some(least.min(now)),
-            _ => None,
-        };
         self.cpu.push(look.cpu);
         // Little's law: what is in the system is the load times how long it stays.
         self.waits.push(look.in_flight.filter(|_| demand > 0.0).map(|in_flight| in_flight / demand));
@@ -626,7 +719,7 @@ mod tests {
     impl World {
         fn new(hint: Option<f64>) -> Self {
             Self {
-                learned: Learned::new(0, learning(hint), Span::seconds(2)),
+                learned: Learned::new(0, learning(hint), Span::seconds(2), Span::millis(500)),
                 at: Timestamp::from_millis(1_000_000),
                 capacity: 100.0,
                 backlog: 0.0,
@@ -687,6 +780,7 @@ mod tests {
         world.run(10, 60.0, 2);
         let capacity = world.capacity().unwrap();
         assert_eq!((capacity.low.get(), capacity.basis), (30.0, Basis::Carried));
+        near(capacity.momentary.get(), capacity.usable.get() * 1.2, 60.0);
         near(capacity.usable.get(), 31.0, 30.0 * (1.0 + STEP));
         assert_eq!(capacity.high, None);
     }
@@ -715,6 +809,28 @@ mod tests {
         assert_eq!(capacity.basis, Basis::Saturated);
         near(capacity.usable.get(), 60.0, 88.0);
         near(capacity.high.unwrap().get(), 90.0, 110.0);
+    }
+
+    /// New replicas come after two seconds, sooner than a whole measurement of the surge.
+    #[test]
+    fn a_surge_teaches_before_the_replicas_that_end_it_come() {
+        let mut world = World::new(None);
+        world.run(9, 60.0, 2).run(2, 600.0, 2).run(1, 600.0, 8);
+        let capacity = world.capacity().unwrap();
+        assert_eq!(capacity.basis, Basis::Saturated);
+        near(capacity.usable.get(), 60.0, 88.0);
+        near(capacity.momentary.get(), 60.0, 92.0);
+    }
+
+    /// What is counted over a window says too little while it rises.
+    #[test]
+    fn a_load_that_still_rises_says_nothing_of_what_is_answered() {
+        let mut world = World::new(None);
+        world.run(9, 60.0, 2);
+        for step in 1..=6 {
+            world.run(1, 60.0 + 200.0 * f64::from(step), 2);
+        }
+        assert_eq!(world.learned.saturated, None);
     }
 
     #[test]
@@ -820,7 +936,7 @@ mod tests {
         let mut learning = learning(None);
         learning.quality =
             Some(Quality { signal: "cpu".parse().unwrap(), limit: Level::new(0.7).unwrap(), is_time: false });
-        let mut learned = Learned::new(0, learning, Span::seconds(1));
+        let mut learned = Learned::new(0, learning, Span::seconds(1), Span::seconds(1));
         for second in 1..20 {
             learned.learn(&Look {
                 at: Timestamp::from_millis(second * 1000),
@@ -861,7 +977,7 @@ mod tests {
             ),
             hint in prop_oneof![Just(None), Just(Some(50.0))],
         ) {
-            let mut learned = Learned::new(0, learning(hint), Span::seconds(2));
+            let mut learned = Learned::new(0, learning(hint), Span::seconds(2), Span::millis(500));
             let mut at = 1_000_000;
             for (passed, ready, demand, quality, errors, in_flight, cpu) in looks {
                 at += passed;
@@ -879,6 +995,7 @@ mod tests {
                 });
                 if let Some(capacity) = learned.capacity(Unit::PerSecond) {
                     prop_assert!(capacity.usable > Level::ZERO);
+                    prop_assert!(capacity.momentary >= capacity.usable);
                     prop_assert!(capacity.low <= capacity.usable);
                     prop_assert!(capacity.high.is_none_or(|high| high >= capacity.usable));
                 }
@@ -892,7 +1009,7 @@ mod tests {
         /// Where nothing breached, what was carried once may be used.
         #[test]
         fn what_was_carried_may_be_used(loads in proptest::collection::vec(1.0..200.0_f64, 1..30)) {
-            let mut learned = Learned::new(0, learning(None), Span::seconds(2));
+            let mut learned = Learned::new(0, learning(None), Span::seconds(2), Span::millis(500));
             let mut highest = 0.0_f64;
             for load in loads {
                 learned.carried_at(load, 0.4);

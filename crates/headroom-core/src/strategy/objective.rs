@@ -193,7 +193,7 @@ impl Recommend for Objective {
             return Advice::wants(count, why);
         }
         let seen = Seen { value: demand, ..cx.seen(signal, sample) };
-        let now = Replicas::ceil(demand.get() / per_replica.get());
+        let now = Replicas::ceil(demand.get() / capacity.momentary.get());
         if now > current && now > choice.needs {
             return Advice::wants(now, Reason::SharePerReplica { seen, per_replica });
         }
@@ -201,7 +201,7 @@ impl Recommend for Objective {
         if choice.needs >= current {
             return Advice::wants(choice.needs, Reason::ObjectiveNeeds { weighed });
         }
-        let patience = course.patience(cx.at(), current);
+        let patience = course.patience(cx.at(), current, capacity.momentary);
         // What is over its limit, or waits, is no reason to take anything away.
         let floor = [self.breach(cx, per_replica, demand), self.backlog(cx, per_replica, demand)]
             .into_iter()

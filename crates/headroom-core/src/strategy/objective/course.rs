@@ -11,6 +11,7 @@ use headroom_forecast::OnlineForecaster;
 use serde::{Deserialize, Serialize};
 
 use super::Objective;
+use crate::capacity::Capacity;
 use crate::names::SignalName;
 use crate::reason::{Seen, Weighed};
 use crate::strategy::Watch;
@@ -26,10 +27,10 @@ const WEEK_S: u64 = 604_800;
 /// The share of the allowed violations that is aimed at. The rest is for what the past does not show: surges that no
 /// price prevents come on top of it.
 const AIM: f64 = 0.55;
-/// What a violating second costs at first, in replica-seconds, as a multiple of the usual fleet: about where steady
+/// What a violating second costs at first, in replica-seconds, as a multiple of the usual fleet: where steady
 /// loads end up (5 to 20) and far below bursty ones, for the price rises in hours and the first hours should not be the
 /// dearest.
-const FIRST_PRICE: f64 = 15.0;
+const FIRST_PRICE: f64 = 20.0;
 /// The least multiple: below it, a violation would be worth less than the replica that prevents it.
 const LEAST_PRICE: f64 = 2.0;
 /// The share of the usual fleet that being rid of all allowed violations is worth, all the time: a tenth. It bounds the
@@ -45,9 +46,11 @@ const KEEP: f64 = 3.0;
 /// What changing one's mind is worth: the whole fleet for so many seconds. Replicas not needed go when keeping them
 /// has cost that: a tenth of a fleet after five minutes, half of it after one.
 pub const CHANGE_OF_MIND: f64 = 30.0;
-/// No replica goes before it has been idle so long: a start and a drain cost as much (30 s each, C6 and A14), so
-/// within it, whoever stays is never dearer than whoever goes and comes back.
-pub const LEAST_PATIENCE: Span = Span::seconds(60);
+/// No replica goes before it has been idle for a start and a drain: they cost as much, so within it, whoever stays is
+/// never dearer than whoever goes and comes back. A drain takes 30 s (A14), …
+const DRAIN: Span = Span::seconds(30);
+/// … a start as long as was measured, and in this at least as long as a container's (C6).
+const LEAST_START: Span = Span::seconds(30);
 /// The usual fleet is the mean of a day.
 const USUAL_OVER_S: f64 = 86_400.0;
 /// A backlog is worked off within this time, beside what arrives: as long as a request may wait (a proxy's usual
@@ -79,8 +82,9 @@ pub struct Course {
     missed: f64,
     /// Load that was not carried and may still wait.
     owed: f64,
-    /// The counts that were last needed, with the moment, each lower than the one before.
-    needed: VecDeque<(Timestamp, Replicas)>,
+    /// The loads that were last to be carried, with the moment, each lower than the one before. As loads, for what a
+    /// replica carries is learned meanwhile.
+    needed: VecDeque<(Timestamp, f64)>,
     choice: Option<Choice>,
 }
 
@@ -264,51 +268,67 @@ impl Course {
         }
         self.lead_s = lead_s;
         let capacity = watch.memory.capacities.of(watch.strategy, watch.workload);
-        let unit = capacity.map(|c| c.usable.get());
         let Some(online) = &mut self.online else { return };
-        if let Some(unit) = unit {
-            online.ignore_below(unit * watch.workload.replicas.min.as_f64().max(1.0));
+        if let Some(capacity) = capacity {
+            online.ignore_below(capacity.usable.get() * watch.workload.replicas.min.as_f64().max(1.0));
         }
         online.observe(demand);
-        let Some(unit) = unit else { return };
+        let Some(capacity) = capacity else { return };
         let ready = watch.memory.status().map_or(0.0, |(_, status)| status.ready.as_f64());
         if let Some(demand) = demand {
-            self.steer(objective, watch, demand, unit, ready);
+            self.steer(objective, watch, demand, &capacity, ready);
         }
-        self.choose(watch, demand, unit);
+        self.choose(watch, demand, &capacity);
+    }
+
+    /// Whether the objective is missed: as its own limit shows, or where none is seen, by what replicas carry.
+    fn misses(objective: &Objective, watch: &Watch<'_>, demand: f64, unit: f64, ready: f64) -> bool {
+        let seen = objective.latency.as_ref().and_then(|limit| {
+            let signal = watch.memory.signal(&limit.signal).filter(|s| s.absence.is_none())?;
+            Some(signal.last.as_ref()?.value > limit.below.level)
+        });
+        match seen {
+            // Below half of what it carries, more replicas would not make it faster.
+            Some(late) => late && demand >= super::LOADED_FROM * unit * ready,
+            None => demand > unit * ready * (1.0 + 1e-9),
+        }
     }
 
     /// The price of a violation follows the violations there are.
-    fn steer(&mut self, objective: &Objective, watch: &Watch<'_>, demand: f64, unit: f64, ready: f64) {
+    fn steer(
+        &mut self,
+        objective: &Objective,
+        watch: &Watch<'_>,
+        demand: f64,
+        capacity: &Capacity,
+        ready: f64,
+    ) {
         let step = f64::from(self.step_s);
+        let unit = capacity.momentary.get();
         self.steps += 1;
         #[expect(clippy::cast_precision_loss, reason = "a count of steps")]
         let known = (self.steps as f64).min(USUAL_OVER_S / step);
-        let late = objective.latency.as_ref().is_some_and(|limit| {
-            let seen = watch.memory.signal(&limit.signal).filter(|s| s.absence.is_none());
-            seen.and_then(|s| s.last.as_ref()).is_some_and(|s| s.value > limit.below.level)
-                && demand >= super::LOADED_FROM * unit * ready
-        });
-        let violates = if demand > unit * ready * (1.0 + 1e-9) || late { 1.0 } else { 0.0 };
+        let violates = if Self::misses(objective, watch, demand, unit, ready) { 1.0 } else { 0.0 };
         let allowed = objective.allowed();
         self.missed += (violates - self.missed) / known;
         // At an allowance of 0.1 % a violating step counts as much as a thousand good ones, at 1 % as a hundred.
         let pull = (violates - AIM * allowed) * STEER * step / 5.0 * (allowed / 0.001).min(1.0);
         let dearest = (WORTH_OF_ALLOWANCE / allowed).max(FIRST_PRICE);
         self.price = (self.price * libm::exp(pull)).clamp(LEAST_PRICE, dearest);
-        self.usual += (demand / unit - self.usual) / known;
+        self.usual += (demand / capacity.usable.get() - self.usual) / known;
         let most = ready * unit * WORK_OFF_S;
         self.owed = (self.owed + (demand - unit * ready) * step).clamp(0.0, most.max(0.0));
     }
 
     /// The whole number of replicas at which the next would cost more than the violations it prevents.
-    fn choose(&mut self, watch: &Watch<'_>, demand: Option<f64>, unit: f64) {
+    fn choose(&mut self, watch: &Watch<'_>, demand: Option<f64>, capacity: &Capacity) {
         let Some(online) = &self.online else { return };
         let Some(expected) = online.quantile(0, 0.5) else { return };
         let range = watch.workload.replicas;
         let price = self.price * self.usual.max(1.0);
-        // Far below the middle of what is expected nothing is worth a look.
-        let first = Replicas::ceil(0.7 * expected / unit).max(range.min).max(Replicas::ONE);
+        let unit = capacity.momentary.get();
+        // The middle of what is expected is carried at all events; beyond it, it is a matter of the price.
+        let first = Replicas::ceil(expected / capacity.usable.get()).max(range.min).max(Replicas::ONE);
         let (mut needs, mut keeps) = ((f64::INFINITY, first, 0.0), (f64::INFINITY, first));
         let mut count = first;
         while let Some(risk) = online.exceedance(0, count.as_f64() * unit) {
@@ -343,29 +363,32 @@ impl Course {
             surge: online.surge().is_some(),
         });
         if demand.is_some() {
-            self.need(watch.at, keeps);
+            self.need(watch.at, keeps.as_f64() * unit);
         }
     }
 
-    /// Remembers that `count` is needed at `at`.
-    fn need(&mut self, at: Timestamp, count: Replicas) {
-        while self.needed.back().is_some_and(|(_, lower)| *lower <= count) {
+    /// Remembers that `load` is to be carried at `at`.
+    fn need(&mut self, at: Timestamp, load: f64) {
+        while self.needed.back().is_some_and(|(_, lower)| *lower <= load) {
             self.needed.pop_back();
         }
         if self.needed.len() == MOST_NEEDS {
             self.needed.remove(1);
         }
-        self.needed.push_back((at, count));
+        self.needed.push_back((at, load));
     }
 
-    /// How far `current` replicas may shrink at `at`: to the lowest count for which all above have been idle for the
+    /// How far `current` replicas, of which each carries `unit`, may shrink at `at`: to the lowest count for which all above have been idle for the
     /// least patience, and have cost together what a change of mind is worth.
     #[must_use]
-    pub fn patience(&self, at: Timestamp, current: Replicas) -> Patience {
+    pub fn patience(&self, at: Timestamp, current: Replicas, unit: Level) -> Patience {
+        let least = DRAIN.as_secs_f64()
+            + f64::from(self.lead_s.saturating_sub(self.step_s)).max(LEAST_START.as_secs_f64());
         let worth = CHANGE_OF_MIND * current.as_f64();
         let (mut to, mut top, mut idle) = (current, current, 0.0);
-        for (index, (_, count)) in self.needed.iter().enumerate() {
-            let count = (*count).min(current);
+        for (index, (_, load)) in self.needed.iter().enumerate() {
+            // Whole counts times a unit, over that unit: a rounding error is no replica.
+            let count = Replicas::ceil(load / unit.get() - 1e-6).min(current);
             if count == top {
                 continue;
             }
@@ -373,7 +396,7 @@ impl Course {
             let since =
                 index.checked_sub(1).and_then(|before| self.needed.get(before)).map(|(then, _)| *then);
             let age = since.map_or(Span::days(1), |then| at.since(then).min(Span::days(1)));
-            if age < LEAST_PATIENCE {
+            if age.as_secs_f64() < least {
                 break;
             }
             idle += f64::from(top.0 - count.0) * age.as_secs_f64();
