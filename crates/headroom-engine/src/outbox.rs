@@ -274,7 +274,15 @@ impl Worker {
         // After a refusal one by one, so that one bad message takes no others with it.
         let most = if self.refusals > 0 { 1 } else { TOGETHER };
         let ready = |d: &&Delivery| !d.quiet || d.due <= at;
-        let batch: Vec<Delivery> = self.waiting.iter().filter(ready).take(most).cloned().collect();
+        let mut batch: Vec<Delivery> = Vec::new();
+        for delivery in self.waiting.iter().filter(ready).take(most) {
+            // What follows a message is told in its thread, and that has a name once it was told.
+            let begins =
+                |d: &Delivery| d.news.alert.id == delivery.news.alert.id && d.news.state == State::Raised;
+            if !batch.iter().any(begins) {
+                batch.push(delivery.clone());
+            }
+        }
         if batch.is_empty() {
             return;
         }
