@@ -308,10 +308,11 @@ fn a_slow_answer_under_load_asks_for_more() {
 /// Samples that come once a minute, or ten a second, become steps.
 #[test]
 fn whatever_the_rate_of_samples_the_load_is_followed() {
-    for step_ms in [100, 1000, 15_000, 20_000] {
+    // Some hundred steps, until when the forecast is wide.
+    for (step_ms, minutes) in [(100, 30), (1000, 30), (15_000, 90), (20_000, 120)] {
         let mut rig = Rig::new(&serde_json::json!({ "capacity": { "perReplica": 100 } }), 2);
         rig.step_ms = step_ms;
-        rig.minutes(30, 1800.0);
+        rig.minutes(minutes, 1800.0);
         assert!((20..=24).contains(&rig.wanted), "every {step_ms} ms: {}", rig.wanted);
     }
 }
