@@ -42,6 +42,8 @@ const WITH_OBJECTIVE: &str = "200*(calm 10s @60, day 40s daily @150, calm 5s @60
 const LIMIT: Span = Span::millis(500);
 /// How long a headless demo runs unless told otherwise.
 const HEADLESS: Duration = Duration::from_secs(60);
+/// With an objective: two rounds of its load, one to learn from and one to show what was learned.
+const HEADLESS_OBJECTIVE: Duration = Duration::from_secs(130);
 /// Connections of the load: what a surge of 600 requests a second leaves waiting while replicas start.
 const CONNECTIONS: NonZeroUsize = NonZeroUsize::new(3000).expect("not zero");
 /// How often the live line is drawn.
@@ -227,7 +229,8 @@ async fn watch(args: &Demo, plan: LoadPlan, running: &Running, data: &Path) -> R
         say!("stop      Ctrl-C\n");
     }
     let begun = Instant::now();
-    let lasts = args.lasts.map(Span::as_std).or(args.headless.then_some(HEADLESS));
+    let unless_told = if args.objective { HEADLESS_OBJECTIVE } else { HEADLESS };
+    let lasts = args.lasts.map(Span::as_std).or(args.headless.then_some(unless_told));
     let mut events = running.handle.events();
     let options =
         LoadOptions { connections: CONNECTIONS, ..LoadOptions::new(format!("http://{address}/").parse()?) };

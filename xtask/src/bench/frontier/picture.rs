@@ -36,23 +36,56 @@ pub(super) fn draw(table: &Table) -> String {
     text(&mut svg, (width / 2.0, 30.0), "middle", &title);
     text(&mut svg, (width / 2.0, height - 12.0), "middle", "cost / optimum");
     let optimum = Figures { who: "optimum".to_owned(), over_optimum: 1.0, ..Figures::default() };
-    for row in table.rows.iter().chain(&table.judged).chain([&optimum]) {
-        point(&mut svg, row);
+    let rows = || table.rows.iter().chain(&table.judged).chain([&optimum]);
+    // No label stands on a point.
+    let mut taken: Vec<Label> = rows().map(place).map(|at| (at.0 - 7.0, at.0 + 7.0, at.1 + BASE)).collect();
+    for row in rows() {
+        point(&mut svg, row, &mut taken);
     }
     svg.push_str("</svg>\n");
     svg
 }
 
-fn point(svg: &mut String, row: &Figures) {
-    let at = (across(row.over_optimum), up(row.violating));
+/// Where a label stands: from, to, and the height of its base line.
+type Label = (f64, f64, f64);
+/// What a letter takes, about, and a line.
+const LETTER: (f64, f64) = (6.6, 13.0);
+
+/// From the middle of a line to where its letters stand.
+const BASE: f64 = 4.0;
+
+fn place(row: &Figures) -> (f64, f64) {
+    (across(row.over_optimum), up(row.violating))
+}
+
+fn point(svg: &mut String, row: &Figures, taken: &mut Vec<Label>) {
+    let at = place(row);
     let (colour, size) = if row.who.starts_with(WITH) { ("#c33", 6.0) } else { ("#357", 4.0) };
     svg.push_str(&format!(
         "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"{size}\" fill=\"{colour}\"/>\n",
         at.0, at.1
     ));
+    #[expect(clippy::cast_precision_loss, reason = "the letters of a name")]
+    let width = row.who.chars().count() as f64 * LETTER.0;
     // Beyond the middle there is more room on the left.
-    let (side, anchor) = if at.0 > SIZE.0 / 2.0 { (-9.0, "end") } else { (9.0, "start") };
-    text(svg, (at.0 + side, at.1 + 4.0), anchor, &row.who);
+    let sides = if at.0 > SIZE.0 / 2.0 { [-9.0, 9.0] } else { [9.0, -9.0] };
+    // Beside its point, on one side or the other, or a line or two above or below.
+    let lines = [0.0, -1.0, 1.0, -2.0, 2.0].map(|line| at.1 + BASE + line * LETTER.1);
+    let mut places = lines.into_iter().flat_map(|y| sides.map(|side| (side, y)));
+    let span = |side: f64| {
+        if side < 0.0 { (at.0 + side - width, at.0 + side) } else { (at.0 + side, at.0 + side + width) }
+    };
+    let is_free = |(side, y): &(f64, f64)| {
+        let (from, to) = span(*side);
+        from > 0.0
+            && taken
+                .iter()
+                .all(|(left, right, base)| to < *left || *right < from || (y - base).abs() >= LETTER.1)
+    };
+    let (side, y) = places.find(is_free).unwrap_or((sides[0], lines[0]));
+    let (from, to) = span(side);
+    taken.push((from, to, y));
+    text(svg, (at.0 + side, y), if side < 0.0 { "end" } else { "start" }, &row.who);
 }
 
 fn across(cost: f64) -> f64 {
