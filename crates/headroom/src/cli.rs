@@ -153,7 +153,7 @@ pub(crate) struct Demo {
     /// No page and no live line; print the figures at the end.
     #[arg(long)]
     pub headless: bool,
-    /// How long to run; by default until Ctrl-C (with --headless: 60s).
+    /// How long to run; by default until Ctrl-C (with --headless: 60s, with --objective as well: 130s).
     #[arg(long = "for", value_name = "TIME")]
     pub lasts: Option<Span>,
     /// The load instead of the built-in one, such as "20*(calm 5s @60, surge 5s x10)".
