@@ -463,10 +463,13 @@ impl Driver {
         workloads.dedup();
         let Some(first) = workloads.first() else { return };
         let (code, message) = match turn {
-            Turn::Down { since, why } => (
-                "source-down",
-                format!("{why}. Down since {since}; signals of {} workloads are absent", workloads.len()),
-            ),
+            Turn::Down { since, why } => {
+                let whose = match workloads.len() {
+                    1 => format!("`{first}`"),
+                    many => format!("{many} workloads"),
+                };
+                ("source-down", format!("{why}. Down since {since}; signals of {whose} are absent"))
+            }
             Turn::Back { since } => {
                 ("source-back", format!("the source `{source}` can be read again; it was down since {since}"))
             }
