@@ -116,7 +116,8 @@ async fn garbage_is_answered_and_does_no_harm() {
     let endless = vec![b' '; MAX_REQUEST_LINE + 10];
     let _ = s.write_all(&endless).await;
     let mut rest = String::new();
-    let _ = soon("the end", s.read_to_string(&mut rest)).await;
+    // Bytes that nobody read make the end a reset, so only the line is read.
+    let _ = soon("an answer", s.read_line(&mut rest)).await;
     assert!(rest.contains("a request has at most 1048576 bytes"), "{rest}");
     let (client, _events) = lb.controller().await;
     client.state().await.unwrap();
