@@ -498,7 +498,8 @@ impl OnlineForecaster {
         // Of a load whose variance is the load: that of its logarithm, one where the load is as usual and no floor is.
         let level = self.levels[0];
         let usual = self.levels[4];
-        let counted = usual * level.max(LEAST_COUNTED * usual) / (level + floor).powi(2);
+        let base = level + floor;
+        let counted = usual * level.max(LEAST_COUNTED * usual) / (base * base);
         for (k, lead) in self.leads.iter_mut().enumerate() {
             let phi = features[k];
             let parts = [lead.fast, lead.slow, self.agitation[0], 1.0, counted];
