@@ -378,8 +378,8 @@ impl Course {
         self.needed.push_back((at, load));
     }
 
-    /// How far `current` replicas, of which each carries `unit`, may shrink at `at`: to the lowest count for which all above have been idle for the
-    /// least patience, and have cost together what a change of mind is worth.
+    /// How far `current` replicas, of which each carries `unit`, may shrink at `at`: to the lowest count for which all
+    /// above have been idle for the least patience, and have cost together what a change of mind is worth.
     #[must_use]
     pub fn patience(&self, at: Timestamp, current: Replicas, unit: Level) -> Patience {
         let least = DRAIN.as_secs_f64()
