@@ -1,4 +1,5 @@
 //! Test kit: the conformance suites of the seams, and the fakes they need. For tests only.
 
+pub mod page;
 pub mod receiver;
 pub mod source;

@@ -16,14 +16,7 @@ const NEVER: Duration = Duration::from_secs(90);
 
 /// The policy of a page in `docs/sources/`, with its addresses replaced by the test's.
 pub(crate) fn example(page: &str, replace: &[(&str, &str)]) -> Fleet {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../docs/sources/{page}.md"));
-    let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    let yaml = text.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next());
-    let mut yaml = yaml.unwrap_or_else(|| panic!("{page} has no example")).to_owned();
-    for (from, to) in replace {
-        assert!(yaml.contains(from), "the example of {page} has no {from}");
-        yaml = yaml.replace(from, to);
-    }
+    let yaml = headroom_testkit::page::policy(&format!("sources/{page}"), replace);
     fleet(&yaml)
 }
 

@@ -59,24 +59,21 @@ impl Haproxy {
 
     /// The example of the page, with this HAProxy and the program under test, and numbers that a test can wait for.
     fn policy(&self, min: u32, max: u32, more: &str) -> String {
-        let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/haproxy.md");
-        let page = std::fs::read_to_string(page).unwrap();
-        let mut policy = page.split("```yaml\n").nth(1).unwrap().split("```").next().unwrap().to_owned();
         let app = format!(
             "command: [\"{}\", sample-app, --port, \"$PORT\", --start-up, 250ms, --capacity, \"100\"], \
              stop: {{ drain: 5s, grace: 2s }}{more}",
             headroom()
         );
-        for (from, to) in [
-            ("/run/haproxy/admin.sock", socket(self.folder.path()).as_str()),
+        let admin = socket(self.folder.path());
+        let range = format!("{{ min: {min}, max: {max} }}");
+        let replace = [
+            ("/run/haproxy/admin.sock", admin.as_str()),
             ("command: [headroom, sample-app, --port, \"$PORT\"]", app.as_str()),
-            ("{ min: 2, max: 20 }", format!("{{ min: {min}, max: {max} }}").as_str()),
+            ("{ min: 2, max: 20 }", range.as_str()),
             ("figure: requestsPerSecond }", "figure: requestsPerSecond }, every: 100ms, window: 500ms"),
             ("perReplica: 50 }", "perReplica: 50, scaleOutCooldown: 0s, scaleInCooldown: 0s }"),
-        ] {
-            assert!(policy.contains(from), "the example has no {from}");
-            policy = policy.replace(from, to);
-        }
+        ];
+        let policy = headroom_testkit::page::policy("haproxy", &replace);
         format!("{policy}      behavior: {{ scaleDown: {{ stabilization: 2s }} }}\n")
     }
 
