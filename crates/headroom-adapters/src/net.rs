@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use headroom_core::fleet::ClientCertificate;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -72,6 +73,34 @@ pub(crate) async fn connect_local(socket: &str, base: &Path) -> Result<Box<dyn S
 
 /// How TLS is spoken: this machine's authorities are trusted, or those in `ca` alone.
 pub(crate) fn tls(ca: Option<&PathBuf>, base: &Path) -> Result<Arc<rustls::ClientConfig>, ReadError> {
+    Ok(Arc::new(tls_as(ca, None, base)?))
+}
+
+/// The same, and `client` says who we are.
+pub(crate) fn tls_as(
+    ca: Option<&PathBuf>,
+    client: Option<&ClientCertificate>,
+    base: &Path,
+) -> Result<rustls::ClientConfig, ReadError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let setup = |e: rustls::Error| ReadError::Setup(format!("TLS: {e}"));
+    let builder = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(setup)?
+        .with_root_certificates(roots(ca, base)?);
+    let Some(client) = client else { return Ok(builder.with_no_client_auth()) };
+    let (certificate, key) = (base.join(&client.certificate), base.join(&client.key));
+    let unread = |path: &Path, why: &dyn std::fmt::Display| {
+        ReadError::Setup(format!("the client's certificate: {}: {why}", path.display()))
+    };
+    let chain = CertificateDer::pem_file_iter(&certificate)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|e| unread(&certificate, &e))?;
+    let private = PrivateKeyDer::from_pem_file(&key).map_err(|e| unread(&key, &e))?;
+    builder.with_client_auth_cert(chain, private).map_err(|e| unread(&certificate, &e))
+}
+
+fn roots(ca: Option<&PathBuf>, base: &Path) -> Result<rustls::RootCertStore, ReadError> {
     let mut roots = rustls::RootCertStore::empty();
     match ca {
         Some(file) => {
@@ -93,11 +122,5 @@ pub(crate) fn tls(ca: Option<&PathBuf>, base: &Path) -> Result<Arc<rustls::Clien
             let (_, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         }
     }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|e| ReadError::Setup(format!("TLS: {e}")))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(Arc::new(config))
+    Ok(roots)
 }

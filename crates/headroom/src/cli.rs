@@ -188,6 +188,18 @@ pub(crate) struct Run {
     #[cfg(feature = "keda")]
     #[arg(long, value_name = "ADDRESS")]
     pub keda_listen: Option<SocketAddr>,
+    /// Speak TLS there, with the certificate in this PEM file; read at the start.
+    #[cfg(feature = "keda")]
+    #[arg(long, value_name = "PEM", requires = "keda_listen", requires = "keda_key")]
+    pub keda_certificate: Option<PathBuf>,
+    /// The private key of `--keda-certificate`, a PEM file.
+    #[cfg(feature = "keda")]
+    #[arg(long, value_name = "PEM", requires = "keda_certificate")]
+    pub keda_key: Option<PathBuf>,
+    /// Answer only those who show a certificate of these authorities, a PEM file.
+    #[cfg(feature = "keda")]
+    #[arg(long, value_name = "PEM", requires = "keda_certificate")]
+    pub keda_client_ca: Option<PathBuf>,
     /// Send a trace of each decision, from sample to settled, to this collector of OpenTelemetry over OTLP/HTTP
     /// (`http://127.0.0.1:4318`). Off unless given.
     #[arg(long, value_name = "URL")]

@@ -4,6 +4,7 @@
 //! empty line is success, anything else is the error or the table.
 
 mod front;
+pub(crate) mod log;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};

@@ -24,6 +24,7 @@ use tokio::task::JoinHandle;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::TcpIncoming;
+use tonic::transport::{Certificate, Identity, ServerTlsConfig};
 use tonic::{Request, Response, Status};
 
 use super::externalscaler::external_scaler_server::{ExternalScaler, ExternalScalerServer};
@@ -40,19 +41,52 @@ const LOOKS: Duration = Duration::from_secs(1);
 const AHEAD: Span = Span::minutes(10);
 /// Which quantile of a forecast unless told, as the `predictive` strategy.
 const LEVEL: f64 = 0.9;
+/// How long TLS may take to be agreed on.
+const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
+
+/// How TLS is spoken: PEM texts, read once.
+pub struct ServerTls {
+    /// The certificate, and those between it and its authority.
+    pub certificate: Vec<u8>,
+    /// Its private key.
+    pub key: Vec<u8>,
+    /// The authorities of those who may ask; without them everybody may.
+    pub clients: Option<Vec<u8>>,
+}
+
+/// Why the protocol can't be served.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The address can't be listened at.
+    #[error("{0}; name another address")]
+    Listen(#[from] std::io::Error),
+    /// The certificate, its key or the authorities are not usable.
+    #[error("TLS: {0}; see that the files are PEM and belong together")]
+    Tls(String),
+}
 
 /// Serves the protocol at `listen` until `ends`. Gives the address, which is another where the port was 0.
 ///
 /// # Errors
-/// Where the address can't be listened at.
+/// Where the address can't be listened at, or TLS can't be spoken so.
 pub async fn serve(
     listen: SocketAddr,
+    tls: Option<ServerTls>,
     handle: EngineHandle,
     ends: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<(SocketAddr, JoinHandle<()>)> {
+) -> Result<(SocketAddr, JoinHandle<()>), ServeError> {
+    let mut server = tonic::transport::Server::builder();
+    if let Some(ServerTls { certificate, key, clients }) = tls {
+        let mut config =
+            ServerTlsConfig::new().timeout(HANDSHAKE_WITHIN).identity(Identity::from_pem(certificate, key));
+        if let Some(clients) = clients {
+            config = config.client_ca_root(Certificate::from_pem(clients));
+        }
+        server = server.tls_config(config).map_err(|error| ServeError::Tls(words(&error)))?;
+    }
     let listener = TcpListener::bind(listen).await?;
     let address = listener.local_addr()?;
-    let server = tonic::transport::Server::builder()
+    let server = server
         .add_service(ExternalScalerServer::new(Scaler { handle }))
         .serve_with_incoming_shutdown(TcpIncoming::from(listener), ends);
     let task = tokio::spawn(async move {
@@ -61,6 +95,15 @@ pub async fn serve(
         }
     });
     Ok((address, task))
+}
+
+/// The words of an error's last cause.
+fn words(error: &tonic::transport::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    cause.to_string()
 }
 
 #[derive(Clone)]

@@ -1,4 +1,4 @@
-//! Figures of an HAProxy, from its runtime API.
+//! Figures of an HAProxy, from its runtime API, and quantiles from its log.
 //!
 //! A backend's row counts what waits for any of its servers, so it is read where there is one; a proxy that is only a
 //! frontend is read there. Totals start anew when HAProxy is reloaded, which is no fall.
@@ -13,12 +13,15 @@ use headroom_engine::driver::now;
 
 use super::poll::{Figure, ReadError, Reader, Want};
 use super::rate::Total;
+use crate::haproxy::log::Log;
 use crate::haproxy::{Row, Runtime};
 
 /// Asks an HAProxy.
 pub struct Haproxy {
     runtime: Runtime,
     asks: Vec<State>,
+    /// Where quantiles are asked for.
+    log: Option<Log>,
 }
 
 struct State {
@@ -46,14 +49,20 @@ impl Haproxy {
             answers: Total::default(),
             failed: Total::default(),
         };
-        let asks = asks.into_iter().zip(wants).map(state).collect();
-        Ok(Self { runtime: Runtime::new(&settings.socket, base), asks })
+        let asks: Vec<State> = asks.into_iter().zip(wants).map(state).collect();
+        let quantiles = asks.iter().filter(|state| state.ask.quantile.is_some());
+        let mut proxies = quantiles.map(|state| (state.ask.proxy.as_str(), state.window)).peekable();
+        let log = settings.log.filter(|_| proxies.peek().is_some()).map(|listen| Log::new(listen, proxies));
+        Ok(Self { runtime: Runtime::new(&settings.socket, base), asks, log })
     }
 }
 
 #[async_trait]
 impl Reader for Haproxy {
     async fn read(&mut self) -> Result<Vec<Figure>, ReadError> {
+        if let Some(log) = &mut self.log {
+            log.listen().await?;
+        }
         let rows = self.runtime.stats().await?;
         let at = now();
         let row = |proxy: &str| {
@@ -62,9 +71,14 @@ impl Reader for Haproxy {
             };
             of("BACKEND").or_else(|| of("FRONTEND"))
         };
-        let figure = |state: &mut State| match row(&state.ask.proxy) {
-            Some(row) => state.read(row, at).map(|value| (at, value)),
-            None => Err(Absence::Empty),
+        let log = self.log.as_ref();
+        let figure = |state: &mut State| {
+            let row = row(&state.ask.proxy).ok_or(Absence::Empty)?;
+            let value = match (state.ask.quantile, log) {
+                (Some(quantile), Some(log)) => log.quantile(&state.ask.proxy, quantile, state.window, at),
+                _ => state.read(row, at),
+            };
+            value.map(|value| (at, value))
         };
         Ok(self.asks.iter_mut().map(figure).collect())
     }

@@ -8,12 +8,14 @@ use std::path::Path;
 
 use async_trait::async_trait;
 use headroom_core::fleet::{Ask, HttpServer, JsonAsk};
+use headroom_core::outlook::STEP;
 use headroom_core::reading::Absence;
-use headroom_core::units::Timestamp;
+use headroom_core::units::{Span, Timestamp};
 use headroom_engine::driver::now;
 use serde_json::Value;
 
 use super::poll::{Figure, ReadError, Reader, Want};
+use super::recall::{Found, Past, Stretch, filled};
 use crate::http::HttpClient;
 
 /// Reads one document for all that is wanted of it.
@@ -56,6 +58,90 @@ impl Reader for Http {
             Ok((at, value))
         };
         Ok(self.asks.iter().map(figure).collect())
+    }
+}
+
+/// Reads the past that a server keeps of its figures.
+pub(super) struct History {
+    client: HttpClient,
+    asks: Vec<Kept>,
+}
+
+/// Where the past of one figure stands.
+struct Kept {
+    path: String,
+    at: JsonPath,
+    values: JsonPath,
+}
+
+impl History {
+    /// Asks `server` for `wants`, each of which has a past.
+    ///
+    /// # Errors
+    /// Where the server's settings or a path are not usable.
+    pub(super) fn new(server: &HttpServer, wants: &[Want], base: &Path) -> Result<Self, ReadError> {
+        let asks = super::asks(wants, |ask| match ask {
+            Ask::Http(JsonAsk { history: Some(history), .. }) => Some(history),
+            _ => None,
+        })?;
+        let kept = |(path, at, values): (&String, &String, &String)| {
+            let (at, values) = (JsonPath::parse(at)?, JsonPath::parse(values)?);
+            Ok(Kept { path: format!("/{}", path.trim_start_matches('/')), at, values })
+        };
+        let asks = asks
+            .into_iter()
+            .map(|history| kept((&history.path, &history.at, &history.values)))
+            .collect::<Result<_, ReadError>>()?;
+        // The past stands at a path from the server's root, not below the figures' own.
+        let root = match server.url.match_indices('/').nth(2) {
+            Some((end, _)) => server.url[..end].to_owned(),
+            None => server.url.clone(),
+        };
+        Ok(Self { client: HttpClient::new(&HttpServer { url: root, ..server.clone() }, base)?, asks })
+    }
+}
+
+#[async_trait]
+impl Past for History {
+    fn step(&self) -> Span {
+        STEP
+    }
+
+    fn batches(&self) -> Vec<Vec<usize>> {
+        (0..self.asks.len()).map(|want| vec![want]).collect()
+    }
+
+    fn wants_of(&self, question: usize) -> Vec<usize> {
+        vec![question]
+    }
+
+    async fn range(&mut self, batch: &[usize], stretch: Stretch) -> Result<(Found, usize), ReadError> {
+        let (mut found, mut bytes) = (Found::new(), 0);
+        for want in batch {
+            let ask = &self.asks[*want];
+            let answer = self.client.get(&filled(&ask.path, stretch), "application/json").await?;
+            let body = answer.good().map_err(|error| match error {
+                // The question is at fault, and asked again it would be again.
+                ReadError::Status { status: 400..=499, .. } => ReadError::Refused(error.to_string()),
+                other => other,
+            })?;
+            bytes += body.len();
+            let document: Value =
+                serde_json::from_slice(&body).map_err(|error| ReadError::Garbage(error.to_string()))?;
+            let (moments, values) = (ask.at.find(&document), ask.values.find(&document));
+            if moments.len() != values.len() {
+                let why = format!("it has {} moments and {} values", moments.len(), values.len());
+                return Err(ReadError::Garbage(why));
+            }
+            let mut series = Vec::with_capacity(values.len());
+            for (moment, value) in moments.into_iter().zip(values) {
+                let garbage = |_| ReadError::Garbage("a point of it has no moment or no number".to_owned());
+                let at = moment_of(moment).map_err(garbage)?;
+                series.extend(number_of(value).map_err(garbage)?.map(|value| (at, value)));
+            }
+            found.push((*want, vec![series]));
+        }
+        Ok((found, bytes))
     }
 }
 
@@ -140,30 +226,46 @@ impl JsonPath {
     pub(crate) fn number(&self, document: &Value) -> Result<f64, Absence> {
         let mut sum = None;
         for value in self.find(document) {
-            let number = match value {
-                Value::Number(number) => number.as_f64(),
-                Value::String(text) => text.trim().parse().ok(),
-                Value::Null => continue,
-                _ => None,
-            };
-            *sum.get_or_insert(0.0) += number.ok_or(Absence::NotANumber)?;
+            if let Some(number) = number_of(value)? {
+                *sum.get_or_insert(0.0) += number;
+            }
         }
         sum.ok_or(Absence::Empty)
     }
 
     fn moment(&self, document: &Value) -> Result<Timestamp, Absence> {
         match self.find(document).as_slice() {
-            [Value::String(text)] => text.parse::<jiff::Timestamp>().map(Timestamp::from).map_err(|error| {
-                Absence::SourceFailed(format!("its moment {text:?} can't be read: {error}"))
-            }),
-            [Value::Number(number)] => {
-                let seconds = number.as_f64().ok_or(Absence::NotANumber)?;
-                #[expect(clippy::cast_possible_truncation, reason = "milliseconds of any real moment fit")]
-                let at = Timestamp::from_millis((seconds * 1000.0).round() as i64);
-                Ok(at)
-            }
+            [one] => moment_of(one),
             _ => Err(Absence::SourceFailed("it does not say of which moment the figure is".to_owned())),
         }
+    }
+}
+
+/// A number, or a text that reads as one; null is none.
+fn number_of(value: &Value) -> Result<Option<f64>, Absence> {
+    let number = match value {
+        Value::Number(number) => number.as_f64(),
+        Value::String(text) => text.trim().parse().ok(),
+        Value::Null => return Ok(None),
+        _ => None,
+    };
+    number.map(Some).ok_or(Absence::NotANumber)
+}
+
+/// A moment: RFC 3339, or seconds since 1970.
+fn moment_of(value: &Value) -> Result<Timestamp, Absence> {
+    match value {
+        Value::String(text) => text
+            .parse::<jiff::Timestamp>()
+            .map(Timestamp::from)
+            .map_err(|error| Absence::SourceFailed(format!("its moment {text:?} can't be read: {error}"))),
+        Value::Number(number) => {
+            let seconds = number.as_f64().ok_or(Absence::NotANumber)?;
+            #[expect(clippy::cast_possible_truncation, reason = "milliseconds of any real moment fit")]
+            let at = Timestamp::from_millis((seconds * 1000.0).round() as i64);
+            Ok(at)
+        }
+        _ => Err(Absence::SourceFailed("it does not say of which moment the figure is".to_owned())),
     }
 }
 

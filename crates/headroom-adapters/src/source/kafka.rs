@@ -7,14 +7,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use headroom_core::fleet::{Ask, KafkaAsk, KafkaSettings, Uncommitted};
+use base64::Engine as _;
+use headroom_core::fleet::{Ask, KafkaAsk, KafkaSettings, SaslAuth, SaslMechanism, Uncommitted};
 use headroom_core::reading::Absence;
 use headroom_engine::driver::now;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 
 use super::poll::{Figure, ReadError, Reader, Want};
+use super::scram::{self, Hash};
 use crate::net::{self, Address, Stream};
 use crate::secret::Secret;
 
@@ -41,6 +44,7 @@ const EARLIEST: i64 = -2;
 const UNKNOWN_TOPIC: i16 = 3;
 const TOPIC_REFUSED: i16 = 29;
 const GROUP_REFUSED: i16 = 30;
+const NO_SUCH_MECHANISM: i16 = 33;
 
 /// A question of the protocol.
 #[derive(Clone, Copy)]
@@ -52,6 +56,7 @@ struct Api {
 /// Asks a Kafka.
 pub struct Kafka {
     settings: KafkaSettings,
+    /// Without TLS, which is set up at each connection.
     brokers: Vec<Address>,
     base: PathBuf,
     asks: Vec<KafkaAsk>,
@@ -71,9 +76,7 @@ impl Kafka {
             Ask::Kafka(ask) => Some(ask),
             _ => None,
         })?;
-        let with_tls = settings.tls || settings.ca.is_some();
-        let tls = with_tls.then(|| net::tls(settings.ca.as_ref(), base)).transpose()?;
-        let brokers = settings.brokers.iter().map(|broker| Address::parse(broker, tls.clone()));
+        let brokers = settings.brokers.iter().map(|broker| Address::parse(broker, None));
         Ok(Self {
             settings: settings.clone(),
             brokers: brokers.collect::<Result<_, _>>()?,
@@ -95,7 +98,7 @@ impl Kafka {
     }
 
     async fn connect(&self, address: &Address) -> Result<Connection, ReadError> {
-        let stream = BufReader::new(address.connect().await?);
+        let stream = BufReader::new(Address { tls: self.tls()?, ..address.clone() }.connect().await?);
         let mut connection = Connection { stream, number: 0, metadata: OLD_METADATA };
         let mut answer = connection.ask(API_VERSIONS, &Text::new()).await?;
         answer.may_fail()?;
@@ -105,18 +108,19 @@ impl Kafka {
                 connection.metadata = METADATA;
             }
         }
-        if let Some(basic) = &self.settings.auth {
-            let password = Secret::read(&basic.password, &self.base).await?;
-            let mut answer = connection.ask(SASL_HANDSHAKE, &Text::new().string("PLAIN")).await?;
-            answer.may_fail()?;
-            let word = format!("\0{}\0{}", basic.user, password.expose());
-            let mut answer = connection.ask(SASL_AUTHENTICATE, &Text::new().bytes(word.as_bytes())).await?;
-            let (code, why) = (answer.i16()?, answer.string()?);
-            if code != 0 {
-                return Err(ReadError::Refused(crate::http::first_words(why.unwrap_or_default().as_bytes())));
-            }
+        if let Some(auth) = &self.settings.auth {
+            let password = Secret::read(&auth.password, &self.base).await?;
+            connection.log_in(auth, password).await?;
         }
         Ok(connection)
+    }
+
+    /// Read anew each time, since certificates are replaced while programs run.
+    fn tls(&self) -> Result<Option<Arc<rustls::ClientConfig>>, ReadError> {
+        let KafkaSettings { tls, ca, client, .. } = &self.settings;
+        let is_spoken = *tls || ca.is_some() || client.is_some();
+        let config = is_spoken.then(|| net::tls_as(ca.as_ref(), client.as_ref(), &self.base));
+        Ok(config.transpose()?.map(Arc::new))
     }
 
     /// Any broker that answers; the first in the list that does.
@@ -155,8 +159,7 @@ impl Kafka {
             let (host, port) = (answer.string()?.unwrap_or_default(), answer.i32()?);
             let _rack = answer.string()?;
             let port = u16::try_from(port).map_err(|_| garbage())?;
-            let tls = cluster.any.tls.clone();
-            cluster.brokers.insert(node, Address { host, port, tls });
+            cluster.brokers.insert(node, Address { host, port, tls: None });
         }
         if is_new {
             let _cluster = answer.string()?;
@@ -195,7 +198,7 @@ impl Kafka {
             code => return Err(said(code)),
         }
         let port = u16::try_from(port).map_err(|_| garbage())?;
-        let coordinator = Address { host, port, tls: cluster.any.tls.clone() };
+        let coordinator = Address { host, port, tls: None };
         let topics: Vec<(&str, Vec<i32>)> = self
             .topics_of(group)
             .into_iter()
@@ -400,7 +403,6 @@ fn words(code: i16) -> &'static str {
         16 => "the group's coordinator moved",
         TOPIC_REFUSED => "the topic may not be described; allow DESCRIBE on it",
         GROUP_REFUSED => "the group may not be described; allow DESCRIBE on it",
-        33 => "it knows no PLAIN authentication",
         35 => "it is older than Kafka 1.0",
         _ => "see the protocol's list of error codes",
     }
@@ -432,6 +434,53 @@ struct Connection {
 }
 
 impl Connection {
+    async fn log_in(&mut self, auth: &SaslAuth, password: Secret) -> Result<(), ReadError> {
+        let hash = match auth.mechanism {
+            SaslMechanism::Plain => {
+                self.choose("PLAIN").await?;
+                let word = format!("\0{}\0{}", auth.user, password.expose());
+                return self.show(&word).await.map(drop);
+            }
+            SaslMechanism::ScramSha256 => Hash::Sha256,
+            SaslMechanism::ScramSha512 => Hash::Sha512,
+        };
+        self.choose(hash.mechanism()).await?;
+        let mut nonce = [0; 18];
+        getrandom::fill(&mut nonce).map_err(|e| ReadError::Setup(format!("no random numbers: {e}")))?;
+        let nonce = base64::engine::general_purpose::STANDARD.encode(nonce);
+        let client = scram::Client::new(hash, &auth.user, password, nonce);
+        let server = self.show(&client.first()).await?;
+        let (last, proved) = client.answer(&server)?;
+        proved.by(&self.show(&last).await?)
+    }
+
+    /// Says how it will be shown who this is.
+    async fn choose(&mut self, mechanism: &str) -> Result<(), ReadError> {
+        let mut answer = self.ask(SASL_HANDSHAKE, &Text::new().string(mechanism)).await?;
+        match answer.i16()? {
+            0 => Ok(()),
+            NO_SUCH_MECHANISM => {
+                let count = answer.length()?;
+                let offered = (0..count).map(|_| answer.string()).collect::<Result<Vec<_>, _>>()?;
+                let offered = offered.into_iter().flatten().collect::<Vec<_>>().join(", ");
+                let why = format!("it knows no {mechanism}, but {offered}; name that as `mechanism`");
+                Err(ReadError::Refused(crate::http::first_words(why.as_bytes())))
+            }
+            code => Err(said(code)),
+        }
+    }
+
+    /// Says something of who this is, and gives the answer.
+    async fn show(&mut self, words: &str) -> Result<String, ReadError> {
+        let mut answer = self.ask(SASL_AUTHENTICATE, &Text::new().bytes(words.as_bytes())).await?;
+        let (code, why) = (answer.i16()?, answer.string()?);
+        if code != 0 {
+            return Err(ReadError::Refused(crate::http::first_words(why.unwrap_or_default().as_bytes())));
+        }
+        let length = answer.length()?;
+        String::from_utf8(answer.take(length)?.to_vec()).map_err(|_| garbage())
+    }
+
     async fn ask(&mut self, api: Api, question: &Text) -> Result<Parsed, ReadError> {
         let broken = |e: std::io::Error| ReadError::Broken { why: e.to_string() };
         self.number = self.number.wrapping_add(1);

@@ -3,6 +3,7 @@
 //! A scaler is asked what KEDA would ask it, over gRPC: the value of a metric, its target per replica, or whether there
 //! is anything to do. The distinct questions of a round go out together over one connection.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -26,7 +27,9 @@ const LARGEST_ANSWER: usize = 1024 * 1024;
 
 /// Asks an external scaler.
 pub struct Keda {
+    /// Without TLS, which is set up at each connection.
     address: Address,
+    base: PathBuf,
     settings: KedaSettings,
     asks: Vec<KedaAsk>,
     /// Kept while it works; one that failed is made anew.
@@ -38,25 +41,29 @@ impl Keda {
     ///
     /// # Errors
     /// Where the settings are not usable.
-    pub fn new(settings: &KedaSettings, wants: &[Want], base: &std::path::Path) -> Result<Self, ReadError> {
+    pub fn new(settings: &KedaSettings, wants: &[Want], base: &Path) -> Result<Self, ReadError> {
         let asks = super::asks(wants, |ask| match ask {
             Ask::Keda(ask) => Some(ask),
             _ => None,
         })?;
-        let tls = match settings.tls || settings.ca.is_some() {
-            true => {
-                let mut config = (*net::tls(settings.ca.as_ref(), base)?).clone();
-                config.alpn_protocols = vec![b"h2".to_vec()];
-                Some(Arc::new(config))
-            }
-            false => None,
-        };
         Ok(Self {
-            address: Address::parse(&settings.address, tls)?,
+            address: Address::parse(&settings.address, None)?,
+            base: base.to_owned(),
             settings: settings.clone(),
             asks: asks.into_iter().cloned().collect(),
             client: None,
         })
+    }
+
+    /// Read anew each time, since certificates are replaced while programs run.
+    fn tls(&self) -> Result<Option<Arc<rustls::ClientConfig>>, ReadError> {
+        let KedaSettings { tls, ca, client, .. } = &self.settings;
+        if !tls && ca.is_none() && client.is_none() {
+            return Ok(None);
+        }
+        let mut config = net::tls_as(ca.as_ref(), client.as_ref(), &self.base)?;
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        Ok(Some(Arc::new(config)))
     }
 
     async fn connect(&self) -> Result<ExternalScalerClient<Channel>, ReadError> {
@@ -65,7 +72,7 @@ impl Keda {
             .map_err(|error| setup(&error))?
             .user_agent(concat!("headroom/", env!("CARGO_PKG_VERSION")))
             .map_err(|error| setup(&error))?;
-        let address = self.address.clone();
+        let address = Address { tls: self.tls()?, ..self.address.clone() };
         let connect = tower::service_fn(move |_| {
             let address = address.clone();
             async move { address.connect().await.map(TokioIo::new) }

@@ -23,6 +23,7 @@ pub mod rabbitmq;
 mod rate;
 pub mod recall;
 pub mod redis;
+mod scram;
 pub mod scrape;
 mod series;
 pub mod statsd;
@@ -100,7 +101,7 @@ fn reader(
         SourceKind::Haproxy(settings) => Box::new(haproxy::Haproxy::new(settings, wants, base)?),
         SourceKind::Statsd(settings) => Box::new(statsd::Statsd::new(settings, wants)?),
         SourceKind::Kafka(settings) => Box::new(kafka::Kafka::new(settings, wants, base)?),
-        SourceKind::Otlp(settings) => Box::new(otlp::Otlp::new(settings, wants)?),
+        SourceKind::Otlp(settings) => Box::new(otlp::Otlp::new(settings, wants, base)?),
         #[cfg(feature = "keda")]
         SourceKind::Keda(settings) => Box::new(keda::Keda::new(settings, wants, base)?),
         #[cfg(not(feature = "keda"))]

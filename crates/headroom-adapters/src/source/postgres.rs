@@ -11,16 +11,19 @@ use std::task::{Context, Poll};
 
 use async_trait::async_trait;
 use headroom_core::fleet::{Ask, PostgresSettings, SqlAsk};
+use headroom_core::outlook::STEP;
 use headroom_core::reading::Absence;
-use headroom_core::units::Span;
+use headroom_core::units::{Span, Timestamp};
 use headroom_engine::driver::now;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::JoinHandle;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::tls::MakeTlsConnect;
-use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage};
+use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage, SimpleQueryRow};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::poll::{Figure, ReadError, Reader, Want};
+use super::recall::{self, At, Found, Stretch, filled};
 use crate::http::LARGEST_ANSWER;
 use crate::net::{self, Address, Stream};
 use crate::secret::Secret;
@@ -108,7 +111,17 @@ impl Postgres {
             _ => None,
         })?;
         let queries = asks.into_iter().map(|ask| ask.query.clone()).collect();
-        let tls = settings.tls.then(|| net::tls(settings.ca.as_ref(), base)).transpose()?;
+        Self::of_queries(settings, deadline, queries, base)
+    }
+
+    fn of_queries(
+        settings: &PostgresSettings,
+        deadline: Span,
+        queries: Vec<String>,
+        base: &Path,
+    ) -> Result<Self, ReadError> {
+        let with_tls = settings.tls || settings.ca.is_some();
+        let tls = with_tls.then(|| net::tls(settings.ca.as_ref(), base)).transpose()?;
         let tls = tls.map(|tls| MakeRustlsConnect::new((*tls).clone()));
         Ok(Self {
             settings: settings.clone(),
@@ -123,6 +136,15 @@ impl Postgres {
         })
     }
 
+    /// The connection, taken out while it is in use: a round that is given up halfway leaves none behind.
+    async fn connection(&mut self) -> Result<Connection, ReadError> {
+        self.left.store(LARGEST_ANSWER, Ordering::Relaxed);
+        match self.connection.take().filter(|kept| !kept.client.is_closed()) {
+            Some(kept) => Ok(kept),
+            None => self.connect().await,
+        }
+    }
+
     async fn connect(&self) -> Result<Connection, ReadError> {
         let mut config = Config::new();
         config
@@ -130,7 +152,7 @@ impl Postgres {
             .user(&self.settings.user)
             .application_name("headroom")
             .options(format!(
-                "-c default_transaction_read_only=on -c statement_timeout={}",
+                "-c default_transaction_read_only=on -c datestyle=ISO -c timezone=UTC -c statement_timeout={}",
                 self.deadline.as_millis()
             ));
         if let Some(place) = &self.settings.password {
@@ -190,11 +212,7 @@ fn number(answer: &[SimpleQueryMessage]) -> Result<f64, Absence> {
 #[async_trait]
 impl Reader for Postgres {
     async fn read(&mut self) -> Result<Vec<Figure>, ReadError> {
-        self.left.store(LARGEST_ANSWER, Ordering::Relaxed);
-        let connection = match self.connection.take().filter(|kept| !kept.client.is_closed()) {
-            Some(kept) => kept,
-            None => self.connect().await?,
-        };
+        let connection = self.connection().await?;
         let mut figures = Vec::with_capacity(self.queries.len());
         for query in &self.queries {
             let answer = connection.client.simple_query(query).await;
@@ -210,4 +228,82 @@ impl Reader for Postgres {
         self.connection = Some(connection);
         Ok(figures)
     }
+}
+
+/// Reads the past that a database keeps of its figures.
+pub(super) struct Past(Postgres);
+
+impl Past {
+    /// Asks `settings` for `wants`, each of which has a past.
+    ///
+    /// # Errors
+    /// Where the settings are not usable.
+    pub(super) fn new(
+        settings: &PostgresSettings,
+        deadline: Span,
+        wants: &[Want],
+        base: &Path,
+    ) -> Result<Self, ReadError> {
+        let queries = super::asks(wants, |ask| match ask {
+            Ask::Postgres(ask) => ask.history.as_ref(),
+            _ => None,
+        })?;
+        let queries = queries.into_iter().cloned().collect();
+        Postgres::of_queries(settings, deadline, queries, base).map(Self)
+    }
+}
+
+#[async_trait]
+impl recall::Past for Past {
+    fn step(&self) -> Span {
+        STEP
+    }
+
+    fn batches(&self) -> Vec<Vec<usize>> {
+        (0..self.0.queries.len()).map(|want| vec![want]).collect()
+    }
+
+    fn wants_of(&self, question: usize) -> Vec<usize> {
+        vec![question]
+    }
+
+    async fn range(&mut self, batch: &[usize], stretch: Stretch) -> Result<(Found, usize), ReadError> {
+        let connection = self.0.connection().await?;
+        let mut found = Found::new();
+        for want in batch {
+            let query = filled(&self.0.queries[*want], stretch);
+            let answer = connection.client.simple_query(&query).await.map_err(|error| {
+                match error.as_db_error().map(|db| db.code()) {
+                    // The statement was given up there at the deadline that is set here.
+                    Some(&SqlState::QUERY_CANCELED) => ReadError::Deadline(self.0.deadline),
+                    Some(_) => ReadError::Refused(said(&error)),
+                    None => ReadError::Broken { why: said(&error) },
+                }
+            })?;
+            let rows = answer.iter().filter_map(|message| match message {
+                SimpleQueryMessage::Row(row) => point(row).transpose(),
+                _ => None,
+            });
+            found.push((*want, vec![rows.collect::<Result<_, _>>()?]));
+        }
+        self.0.connection = Some(connection);
+        let bytes = LARGEST_ANSWER - self.0.left.load(Ordering::Relaxed);
+        Ok((found, bytes))
+    }
+}
+
+/// A row of a past: a moment and a number; null is a gap.
+fn point(row: &SimpleQueryRow) -> Result<Option<At>, ReadError> {
+    let text = |column| row.try_get(column).ok().flatten();
+    let (Some(moment), Some(value)) = (text(0), text(1)) else { return Ok(None) };
+    let at = match moment.parse::<f64>() {
+        #[expect(clippy::cast_possible_truncation, reason = "milliseconds of any real moment fit")]
+        Ok(seconds) => Timestamp::from_millis((seconds * 1000.0).round() as i64),
+        Err(_) => moment.parse::<jiff::Timestamp>().map(Timestamp::from).map_err(|_| {
+            let why = format!("{moment:?} is no moment; select a timestamptz, or seconds since 1970");
+            ReadError::Garbage(why)
+        })?,
+    };
+    let value = value.parse().map_err(|_| ReadError::Garbage(format!("{value:?} is no number")))?;
+    Ok(Some((at, value)))
 }

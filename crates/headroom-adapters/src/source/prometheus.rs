@@ -7,7 +7,7 @@
 //! An instant query looks back five minutes for a series' last sample and gives it the time of the question. So the
 //! question says how far back to look: as far as the signal may be old. What was not scraped for longer is no value.
 //!
-//! The past is asked for by [`Prometheus::range`], a chunk at a time ([`recall`](super::recall)).
+//! The past is asked for by [`Past::range`], a chunk at a time ([`recall`](super::recall)).
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -20,6 +20,7 @@ use headroom_core::units::{Span, Timestamp};
 use serde::Deserialize;
 
 use super::poll::{Figure, ReadError, Reader, Want};
+use super::recall::{At, Found, Past, Stretch};
 use crate::http::HttpClient;
 
 /// How many queries travel in one expression: each costs its server a comparison with the series of all before it.
@@ -27,6 +28,9 @@ const TOGETHER: usize = 16;
 /// How far back each moment of the past looks, unless the signal may be older: what Prometheus does itself, and all that
 /// its older versions can. Histories are often kept with points so far apart.
 const LOOK_BACK: Span = Span::minutes(5);
+/// How far apart the points of the past are: five of them make a step's mean. A moment looks back five minutes, so a lone
+/// point tells of the step before.
+pub(super) const POINT: Span = Span::seconds(60);
 /// The label that tells the queries of one expression apart.
 const MARK: &str = "headroom_query";
 
@@ -53,18 +57,7 @@ struct Pick {
 }
 
 /// A series that a query gave: its labels, and a value or its past.
-pub(super) type Series<T> = (BTreeMap<String, String>, T);
-/// A value and its moment.
-pub(super) type At = (Timestamp, f64);
-
-/// A stretch of the past: its first and last moment, and how far apart the points are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stretch {
-    pub(super) from: Timestamp,
-    pub(super) to: Timestamp,
-    pub(super) step: Span,
-}
-
+type Series<T> = (BTreeMap<String, String>, T);
 impl Prometheus {
     /// Asks `server` for `wants`.
     ///
@@ -102,11 +95,6 @@ impl Prometheus {
             by_look_back.values().flat_map(|of| of.chunks(TOGETHER).map(<[usize]>::to_vec)).collect();
         let count = wants.len();
         Ok(Self { client: HttpClient::new(server, base)?, queries, batches, wants: count })
-    }
-
-    /// Which queries travel together.
-    pub(super) fn batches(&self) -> &[Vec<usize>] {
-        &self.batches
     }
 
     /// The expression of several queries.
@@ -177,47 +165,13 @@ impl Prometheus {
         Ok(all)
     }
 
-    /// The past of each query of a batch, and the bytes of the answer.
-    ///
-    /// # Errors
-    /// Where the server can't be asked, or refuses.
-    pub(super) async fn range(
-        &mut self,
-        batch: &[usize],
-        stretch: Stretch,
-    ) -> Result<(Vec<Vec<Series<Vec<At>>>>, usize), ReadError> {
-        let seconds = |at: Timestamp| format!("{:.3}", at.as_millis() as f64 / 1000.0);
-        let (start, end, step) = (seconds(stretch.from), seconds(stretch.to), millis(stretch.step));
-        let look_back = millis(self.look_back(batch).max(LOOK_BACK));
-        let expression = self.expression(batch);
-        let fields = [
-            ("query", expression.as_str()),
-            ("start", start.as_str()),
-            ("end", end.as_str()),
-            ("step", step.as_str()),
-            ("lookback_delta", look_back.as_str()),
-        ];
-        let (data, bytes) = self.post("/api/v1/query_range", &fields).await?;
-        let Data::Matrix { result } = data else {
-            return Err(ReadError::Garbage("the answer to a range is no range".to_owned()));
-        };
-        let mut all: Vec<Vec<Series<Vec<At>>>> = vec![Vec::new(); batch.len()];
-        for MatrixSeries { mut metric, values } in result {
-            let values = values.iter().map(Point::read).collect::<Result<_, _>>()?;
-            if let Some(of) = all.get_mut(which(&mut metric, batch)) {
-                of.push((metric, values));
-            }
-        }
-        Ok((all, bytes))
-    }
-
     /// Which wants a query answers.
-    pub(super) fn wants_of(&self, query: usize) -> impl Iterator<Item = usize> {
+    fn wants_of(&self, query: usize) -> impl Iterator<Item = usize> {
         self.queries[query].picks.iter().flat_map(|p| p.wants.values()).flatten().copied()
     }
 
     /// The series that each want picks out of a query's answer; wants that pick none are left out.
-    pub(super) fn picked<'a, T>(&self, query: usize, series: &'a [Series<T>]) -> BTreeMap<usize, Vec<&'a T>> {
+    fn picked<'a, T>(&self, query: usize, series: &'a [Series<T>]) -> BTreeMap<usize, Vec<&'a T>> {
         let mut found: BTreeMap<usize, Vec<&'a T>> = BTreeMap::new();
         for pick in &self.queries[query].picks {
             for (labels, value) in series {
@@ -294,6 +248,53 @@ impl Reader for Prometheus {
         }
         self.batches = settled;
         Ok(figures)
+    }
+}
+
+#[async_trait]
+impl Past for Prometheus {
+    fn step(&self) -> Span {
+        POINT
+    }
+
+    fn batches(&self) -> Vec<Vec<usize>> {
+        self.batches.clone()
+    }
+
+    fn wants_of(&self, question: usize) -> Vec<usize> {
+        Self::wants_of(self, question).collect()
+    }
+
+    async fn range(&mut self, batch: &[usize], stretch: Stretch) -> Result<(Found, usize), ReadError> {
+        let seconds = |at: Timestamp| format!("{:.3}", at.as_millis() as f64 / 1000.0);
+        let (start, end, step) =
+            (seconds(stretch.from), seconds(stretch.until.minus(stretch.step)), millis(stretch.step));
+        let look_back = millis(self.look_back(batch).max(LOOK_BACK));
+        let expression = self.expression(batch);
+        let fields = [
+            ("query", expression.as_str()),
+            ("start", start.as_str()),
+            ("end", end.as_str()),
+            ("step", step.as_str()),
+            ("lookback_delta", look_back.as_str()),
+        ];
+        let (data, bytes) = self.post("/api/v1/query_range", &fields).await?;
+        let Data::Matrix { result } = data else {
+            return Err(ReadError::Garbage("the answer to a range is no range".to_owned()));
+        };
+        let mut all: Vec<Vec<Series<Vec<At>>>> = vec![Vec::new(); batch.len()];
+        for MatrixSeries { mut metric, values } in result {
+            let values = values.iter().map(Point::read).collect::<Result<_, _>>()?;
+            if let Some(of) = all.get_mut(which(&mut metric, batch)) {
+                of.push((metric, values));
+            }
+        }
+        let mut found = Found::new();
+        for (query, series) in batch.iter().zip(&all) {
+            let picked = self.picked(*query, series).into_iter();
+            found.extend(picked.map(|(want, several)| (want, several.into_iter().cloned().collect())));
+        }
+        Ok((found, bytes))
     }
 }
 

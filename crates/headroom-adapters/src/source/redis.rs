@@ -53,7 +53,8 @@ impl Redis {
             _ => None,
         })?;
         let asks = asks.into_iter().cloned().collect();
-        let tls = settings.tls.then(|| net::tls(settings.ca.as_ref(), base)).transpose()?;
+        let with_tls = settings.tls || settings.ca.is_some();
+        let tls = with_tls.then(|| net::tls(settings.ca.as_ref(), base)).transpose()?;
         Ok(Self {
             settings: settings.clone(),
             address: Address::parse(&settings.address, tls.map(|tls| Arc::clone(&tls)))?,

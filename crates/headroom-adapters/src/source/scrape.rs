@@ -142,7 +142,10 @@ impl Scrape {
             return Ok(client);
         }
         let server = HttpServer {
-            url: format!("{}://{target}", if self.settings.tls { "https" } else { "http" }),
+            url: format!(
+                "{}://{target}",
+                if self.settings.tls || self.settings.ca.is_some() { "https" } else { "http" }
+            ),
             auth: self.settings.auth.clone(),
             ca: self.settings.ca.clone(),
         };

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headroom_core::reading::Absence;
-use headroom_testkit::source::{Case, Good, suite};
+use headroom_testkit::source::{Behaviour, Case, Faulty, Good, suite};
 
 use crate::server::skip_real;
 use crate::support::{example, open, policy, until, until_value};
@@ -216,19 +216,17 @@ async fn a_refused_password_is_said_without_it() {
     std::fs::write(folder.path().join("secret"), "hunter2\n").unwrap();
     let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
     let asked = Arc::clone(&seen);
-    let server = headroom_testkit::source::Faulty::start(headroom_testkit::source::Behaviour::Good(
-        Arc::new(move |request: &[u8]| {
-            asked.lock().unwrap().extend_from_slice(request);
-            let number = request.get(8..12).unwrap_or_default();
-            let body = match request.get(5) {
-                Some(18) => vec![0, 0, 0, 0, 0, 0],
-                Some(17) => [&[0, 0][..], &[0, 0, 0, 1], &string("PLAIN")].concat(),
-                _ => [&[0, 58][..], &string("no such user or password")].concat(),
-            };
-            let length = u32::try_from(body.len() + 4).unwrap().to_be_bytes();
-            ([&length[..], number, &body].concat(), false)
-        }),
-    ))
+    let server = Faulty::start(Behaviour::Good(Arc::new(move |request: &[u8]| {
+        asked.lock().unwrap().extend_from_slice(request);
+        let number = request.get(8..12).unwrap_or_default();
+        let body = match request.get(5) {
+            Some(18) => vec![0, 0, 0, 0, 0, 0],
+            Some(17) => [&[0, 0][..], &[0, 0, 0, 1], &string("PLAIN")].concat(),
+            _ => [&[0, 58][..], &string("no such user or password")].concat(),
+        };
+        let length = u32::try_from(body.len() + 4).unwrap().to_be_bytes();
+        ([&length[..], number, &body].concat(), false)
+    })))
     .await;
     let fleet = policy(
         &format!(
@@ -242,4 +240,158 @@ async fn a_refused_password_is_said_without_it() {
     assert!(told.contains("no such user or password") && !told.contains("hunter2"), "{told}");
     let sent = seen.lock().unwrap().clone();
     assert!(sent.windows(11).any(|w| w == b"\0me\0hunter2"), "the password is sent");
+}
+
+/// A broker's side of SCRAM, by what the RFC has it store: a hash of the client's key, and its own.
+struct Login {
+    long: bool,
+    stored_key: Vec<u8>,
+    server_key: Vec<u8>,
+    /// All that was said up to the client's last message, and the number in it.
+    said: String,
+    nonce: String,
+}
+
+const SALT: &str = "QSXCR+Q6sek8bf92";
+/// Few, since a test's build is slow at it.
+const ROUNDS: usize = 50;
+
+fn mac(long: bool, key: &[u8], text: &[u8]) -> Vec<u8> {
+    use hmac::{Hmac, KeyInit as _, Mac as _};
+    match long {
+        true => Hmac::<sha2::Sha512>::new_from_slice(key)
+            .unwrap()
+            .chain_update(text)
+            .finalize()
+            .into_bytes()
+            .to_vec(),
+        false => Hmac::<sha2::Sha256>::new_from_slice(key)
+            .unwrap()
+            .chain_update(text)
+            .finalize()
+            .into_bytes()
+            .to_vec(),
+    }
+}
+
+fn digest(long: bool, text: &[u8]) -> Vec<u8> {
+    use sha2::Digest as _;
+    if long { sha2::Sha512::digest(text).to_vec() } else { sha2::Sha256::digest(text).to_vec() }
+}
+
+impl Login {
+    fn new(long: bool, password: &str) -> Self {
+        use base64::Engine as _;
+        let salt = base64::engine::general_purpose::STANDARD.decode(SALT).unwrap();
+        let mut last = mac(long, password.as_bytes(), &[&salt[..], &[0, 0, 0, 1]].concat());
+        let mut salted = last.clone();
+        for _ in 1..ROUNDS {
+            last = mac(long, password.as_bytes(), &last);
+            salted.iter_mut().zip(&last).for_each(|(a, b)| *a ^= b);
+        }
+        let stored_key = digest(long, &mac(long, &salted, b"Client Key"));
+        let server_key = mac(long, &salted, b"Server Key");
+        Self { long, stored_key, server_key, said: String::new(), nonce: String::new() }
+    }
+
+    /// What is answered to a message, or why the client is sent away.
+    fn answer(&mut self, message: &str) -> Result<String, &'static str> {
+        use base64::Engine as _;
+        let base64 = base64::engine::general_purpose::STANDARD;
+        if let Some(bare) = message.strip_prefix("n,,") {
+            let nonce = bare.strip_prefix("n=me,r=").ok_or("no such user")?;
+            self.nonce = format!("{nonce}andours");
+            let first = format!("r={},s={SALT},i={ROUNDS}", self.nonce);
+            self.said = format!("{bare},{first}");
+            return Ok(first);
+        }
+        let (rest, proof) = message.split_once(",p=").ok_or("no proof")?;
+        assert_eq!(rest, format!("c=biws,r={}", self.nonce));
+        let said = format!("{},{rest}", self.said);
+        let signature = mac(self.long, &self.stored_key, said.as_bytes());
+        let key: Vec<u8> = base64.decode(proof).unwrap().iter().zip(&signature).map(|(a, b)| a ^ b).collect();
+        if digest(self.long, &key) != self.stored_key {
+            return Err("authentication failed");
+        }
+        Ok(format!("v={}", base64.encode(mac(self.long, &self.server_key, said.as_bytes()))))
+    }
+}
+
+/// A broker that answers once it has been shown a password by `mechanism`.
+fn guarded(mechanism: &'static str, login: Login) -> Good {
+    let (login, answers) = (std::sync::Mutex::new(login), broker());
+    Arc::new(move |request: &[u8]| {
+        let body = match request.get(5) {
+            Some(17) => {
+                let asked = request.windows(mechanism.len()).any(|w| w == mechanism.as_bytes());
+                [&[0, if asked { 0 } else { 33 }][..], &[0, 0, 0, 1], &string(mechanism)].concat()
+            }
+            Some(36) => {
+                let message = String::from_utf8_lossy(request.get(26..).unwrap_or_default()).into_owned();
+                match login.lock().unwrap().answer(&message) {
+                    Ok(answer) => {
+                        let length = u32::try_from(answer.len()).unwrap().to_be_bytes();
+                        [&[0, 0, 0xff, 0xff][..], &length, answer.as_bytes()].concat()
+                    }
+                    Err(why) => [&[0, 58][..], &string(why), &[0, 0, 0, 0]].concat(),
+                }
+            }
+            _ => return answers(request),
+        };
+        let length = u32::try_from(body.len() + 4).unwrap().to_be_bytes();
+        ([&length[..], request.get(8..12).unwrap_or_default(), &body].concat(), false)
+    })
+}
+
+/// A password is proved to a broker and never sent, over TLS with a certificate of our own; and the broker proves that it
+/// knows it.
+#[tokio::test]
+async fn a_password_is_proved_over_tls() {
+    let authority = crate::tls::Authority::new();
+    let folder = tempfile::tempdir().unwrap();
+    authority.put(folder.path());
+    std::fs::write(folder.path().join("secret"), "hunter2\n").unwrap();
+    for (long, mechanism, word) in
+        [(false, "SCRAM-SHA-256", "scramSha256"), (true, "SCRAM-SHA-512", "scramSha512")]
+    {
+        let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let server = |login| {
+            let (asked, good) = (Arc::clone(&seen), guarded(mechanism, login));
+            Faulty::start(Behaviour::Good(Arc::new(move |request: &[u8]| {
+                asked.lock().unwrap().extend_from_slice(request);
+                good(request)
+            })))
+        };
+        let source = |port: u16, auth: &str| {
+            let name = format!("port-{port}");
+            let tls = "ca: ca.pem, client: { certificate: client.pem, key: client.key }";
+            let fleet = policy(
+                &format!(
+                    "events: {{ kafka: {{ brokers: [\"localhost:{port}\"], auth: {{ user: me, password: {{ file: secret }}{auth} }}, {tls} }}, deadline: 20s }}"
+                ),
+                &format!("value: {{ kafka: {{ from: events, topic: {name}, group: {name} }} }}"),
+            );
+            open(&fleet, folder.path()).remove(0)
+        };
+        let auth = format!(", mechanism: {word}");
+        let right = server(Login::new(long, "hunter2")).await;
+        let port = authority.front(right.address()).await;
+        until_value(&mut source(port, &auth), "value", 42.0).await;
+        let plain = format!("{:?}", until(&mut source(port, ""), "value", |_| true).await);
+        assert!(plain.contains("knows no PLAIN") && plain.contains(mechanism), "{plain}");
+
+        let wrong = server(Login::new(long, "hunter3")).await;
+        let port = authority.front(wrong.address()).await;
+        let refused = format!("{:?}", until(&mut source(port, &auth), "value", |_| true).await);
+        assert!(refused.contains("authentication failed"), "{refused}");
+
+        // One that takes every proof, and can't give its own.
+        let cheats = Login { server_key: vec![0; 32], ..Login::new(long, "hunter2") };
+        let cheats = server(cheats).await;
+        let port = authority.front(cheats.address()).await;
+        let cheated = format!("{:?}", until(&mut source(port, &auth), "value", |_| true).await);
+        assert!(cheated.contains("does not know the password"), "{cheated}");
+        let sent = seen.lock().unwrap().clone();
+        assert!(!sent.windows(7).any(|w| w == b"hunter2"), "the password is never sent");
+    }
 }

@@ -17,6 +17,7 @@ use headroom_core::outlook::{History, STEP};
 use headroom_core::reading::{Absence, Sample};
 use headroom_core::units::{Level, Replicas};
 use headroom_engine::driver::{self, Start};
+use headroom_engine::handle::EngineHandle;
 use headroom_engine::journal::{DataDir, Journal, Retention};
 use headroom_engine::outbox::Notifiers;
 use headroom_engine::ports::News;
@@ -27,6 +28,7 @@ use tonic::transport::server::TcpIncoming;
 use tonic::{Code, Request, Response, Status};
 
 use crate::support::{example, fleet, open, policy, until, until_value};
+use crate::tls::Authority;
 use crate::whole::Instantly;
 
 /// A scaler as someone would write it against the published protocol.
@@ -118,6 +120,77 @@ async fn an_external_scaler_is_read_as_the_page_says() {
     let _ = until(&mut source, "refused", says).await;
 }
 
+/// A scaler that wants a client's certificate is shown one; a certificate that is replaced is used at once.
+#[tokio::test]
+async fn a_scaler_is_shown_a_certificate() {
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let folder = tempfile::tempdir().unwrap();
+    authority.put(folder.path());
+    let port = authority.front(theirs().await).await;
+    let source = |client: &str| {
+        let fleet = policy(
+            &format!(
+                "scaler: {{ keda: {{ address: \"localhost:{port}\", name: shop, namespace: prod, ca: ca.pem{client} }} }}"
+            ),
+            "backlog: { keda: { from: scaler, metric: backlog, metadata: { queue: orders } }, unit: count, every: 100ms }",
+        );
+        open(&fleet, folder.path()).remove(0)
+    };
+    let _ = until(&mut source(""), "backlog", Result::is_err).await;
+    let mut shown = source(", client: { certificate: client.pem, key: client.key }");
+    stranger.put_client(folder.path());
+    let _ = until(&mut shown, "backlog", Result::is_err).await;
+    authority.put_client(folder.path());
+    until_value(&mut shown, "backlog", 42.5).await;
+    let mut without = source(", client: { certificate: none.pem, key: client.key }");
+    let missing = format!("{:?}", until(&mut without, "backlog", |_| true).await);
+    assert!(missing.contains("none.pem"), "{missing}");
+}
+
+/// Over TLS, headroom asks headroom: only with a certificate that the one that answers believes.
+#[tokio::test]
+async fn keda_is_answered_over_tls() {
+    let engine = Running::start().await;
+    let authority = Authority::new();
+    let folder = tempfile::tempdir().unwrap();
+    authority.put(folder.path());
+    let (certificate, key) = authority.issue();
+    let tls = |clients| server::ServerTls {
+        certificate: certificate.clone().into_bytes(),
+        key: key.clone().into_bytes(),
+        clients,
+    };
+    let any = "127.0.0.1:0".parse().unwrap();
+    let ends = std::future::pending();
+    let (address, _) = server::serve(
+        any,
+        Some(tls(Some(authority.pem().into_bytes()))),
+        engine.handle.clone(),
+        ends.clone(),
+    )
+    .await
+    .unwrap();
+    engine.load(650.0).await;
+    let source = |client: &str| {
+        let fleet = policy(
+            &format!(
+                "scaler: {{ keda: {{ address: \"localhost:{}\", name: app, ca: ca.pem{client} }} }}",
+                address.port()
+            ),
+            "wanted: { keda: { from: scaler, metric: replicas }, unit: count, every: 100ms }",
+        );
+        open(&fleet, folder.path()).remove(0)
+    };
+    until_value(&mut source(", client: { certificate: client.pem, key: client.key }"), "wanted", 7.0).await;
+    let refused = until(&mut source(""), "wanted", |_| true).await;
+    assert!(matches!(refused, Err(Absence::SourceFailed(_))), "{refused:?}");
+
+    let wrong = server::ServerTls { key: b"no key".to_vec(), ..tls(None) };
+    let wrong = server::serve(any, Some(wrong), engine.handle.clone(), ends).await;
+    assert!(matches!(wrong, Err(server::ServeError::Tls(_))));
+    engine.stop().await;
+}
+
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     let mut frame = vec![length[1], length[2], length[3], kind, flags];
@@ -182,11 +255,18 @@ fn trigger(metadata: &[(&str, &str)]) -> ScaledObjectRef {
     ScaledObjectRef { name: "app".to_owned(), namespace: "prod".to_owned(), scaler_metadata }
 }
 
-/// The client of the published protocol asks headroom what KEDA asks.
-#[tokio::test]
-async fn keda_is_told_what_is_wanted_and_foreseen() {
-    let fleet = fleet(
-        "apiVersion: headroom.dev/v1alpha1
+/// A controller of one workload whose load is pushed, a hundred a replica.
+struct Running {
+    handle: EngineHandle,
+    engine: tokio::task::JoinHandle<()>,
+    journal: Journal,
+    _folder: tempfile::TempDir,
+}
+
+impl Running {
+    async fn start() -> Self {
+        let fleet = fleet(
+            "apiVersion: headroom.dev/v1alpha1
 kind: Fleet
 metadata: { name: test }
 spec:
@@ -197,17 +277,40 @@ spec:
       signals: { load: { push: { unit: count }, forecast: {} } }
       strategies: [ { targetTracking: { signal: load, perReplica: 100 } } ]
 ",
-    );
-    let folder = tempfile::tempdir().unwrap();
-    let (journal, _) = Journal::open(&DataDir::open(folder.path()).unwrap(), Retention::default()).unwrap();
-    let app: headroom_core::names::WorkloadName = "app".parse().unwrap();
-    let target: Arc<dyn headroom_engine::ports::Target> = Instantly::with(Replicas(1));
-    let targets = BTreeMap::from([(app.clone(), target)]);
-    let notifiers = Notifiers::new();
-    let start = Start { fleet, journal: journal.clone(), targets, notifiers, advise: false };
-    let (handle, engine) = driver::start(start).await.unwrap();
+        );
+        let folder = tempfile::tempdir().unwrap();
+        let (journal, _) =
+            Journal::open(&DataDir::open(folder.path()).unwrap(), Retention::default()).unwrap();
+        let target: Arc<dyn headroom_engine::ports::Target> = Instantly::with(Replicas(1));
+        let targets = BTreeMap::from([("app".parse().unwrap(), target)]);
+        let notifiers = Notifiers::new();
+        let start = Start { fleet, journal: journal.clone(), targets, notifiers, advise: false };
+        let (handle, engine) = driver::start(start).await.unwrap();
+        Self { handle, engine, journal, _folder: folder }
+    }
+
+    async fn load(&self, load: f64) {
+        let value = Ok(Sample::new(driver::now(), Level::new(load).unwrap()));
+        let sample = Measured { workload: "app".parse().unwrap(), signal: "load".parse().unwrap(), value };
+        self.handle.push(vec![sample]).await.unwrap();
+    }
+
+    async fn stop(self) {
+        self.handle.stop().await;
+        self.engine.await.unwrap();
+        self.journal.close().await.unwrap();
+    }
+}
+
+/// The client of the published protocol asks headroom what KEDA asks.
+#[tokio::test]
+async fn keda_is_told_what_is_wanted_and_foreseen() {
+    let engine = Running::start().await;
+    let handle = &engine.handle;
     let (address, _) =
-        server::serve("127.0.0.1:0".parse().unwrap(), handle.clone(), std::future::pending()).await.unwrap();
+        server::serve("127.0.0.1:0".parse().unwrap(), None, handle.clone(), std::future::pending())
+            .await
+            .unwrap();
     let channel = tonic::transport::Endpoint::from_shared(format!("http://{address}")).unwrap();
     let mut keda = ExternalScalerClient::new(channel.connect().await.unwrap());
 
@@ -221,10 +324,7 @@ spec:
         assert_eq!(keda.is_active(wrong).await.unwrap_err().code(), code);
     }
 
-    let now = driver::now();
-    let value = Ok(Sample::new(now, Level::new(650.0).unwrap()));
-    let sample = Measured { workload: app.clone(), signal: "load".parse().unwrap(), value };
-    handle.push(vec![sample]).await.unwrap();
+    engine.load(650.0).await;
     let metrics = |object: &ScaledObjectRef, name: &str| GetMetricsRequest {
         scaled_object_ref: Some(object.clone()),
         metric_name: name.to_owned(),
@@ -250,11 +350,11 @@ spec:
 
     // Two weeks that were steady are foreseen to go on.
     let steps = 14 * 288;
-    let from = headroom_core::units::Timestamp::from_millis(now.as_millis() / 300_000 * 300_000)
+    let from = headroom_core::units::Timestamp::from_millis(driver::now().as_millis() / 300_000 * 300_000)
         .minus(STEP.times(steps));
     let past = (0..steps).map(|k| Level::new(500.0 + (k * 7919 % 13) as f64).ok()).collect();
     let history = Ok(History { from, steps: past });
-    let news = News::History { workload: app, signal: "load".parse().unwrap(), history };
+    let news = News::History { workload: "app".parse().unwrap(), signal: "load".parse().unwrap(), history };
     handle.tell("past", news).await.unwrap();
     let load = loop {
         match keda.get_metrics(metrics(&forecast, "forecast-load")).await {
@@ -266,7 +366,5 @@ spec:
     assert!((450.0..700.0).contains(&load), "{load}");
     let spec = keda.get_metric_spec(forecast).await.unwrap().into_inner().metric_specs.remove(0);
     assert_eq!((spec.metric_name.as_str(), spec.target_size_float), ("forecast-load", 100.0));
-    handle.stop().await;
-    engine.await.unwrap();
-    journal.close().await.unwrap();
+    engine.stop().await;
 }

@@ -10,9 +10,12 @@ mod kafka;
 #[cfg(feature = "keda")]
 mod keda;
 mod local;
+mod otlp;
+mod postgres;
 mod real;
 #[path = "../common/server.rs"]
 mod server;
 mod sharing;
 mod support;
+mod tls;
 mod whole;

@@ -40,12 +40,13 @@ pub use signal::{
     ReadSettings, Scope, Signal, SignalSource, WhenAbsent,
 };
 pub use source::{
-    Ask, Auth, BasicAuth, ExecAsk, ExecSettings, HaproxyAsk, HaproxyFigure, HaproxySettings, HostAsk,
-    HostFigure, HostSettings, HttpServer, JsonAsk, KafkaAsk, KafkaSettings, KedaAsk, KedaFigure,
-    KedaSettings, NatsAsk, NatsSettings, NotOneKind, OtlpAsk, OtlpSettings, PostgresSettings, PrometheusAsk,
-    QueueCount, RabbitmqAsk, RabbitmqSettings, RedisAsk, RedisSettings, Relabel, RelabelAction, ScrapeAsk,
-    ScrapeSettings, SecretRef, SeriesCombine, SignalClass, SourceKind, SourceName, SourceSettings, SqlAsk,
-    StatsdAsk, StatsdSettings, Uncommitted,
+    Ask, Auth, BasicAuth, ClientCertificate, ExecAsk, ExecSettings, HaproxyAsk, HaproxyFigure,
+    HaproxySettings, HostAsk, HostFigure, HostSettings, HttpServer, JsonAsk, JsonHistory, KafkaAsk,
+    KafkaSettings, KedaAsk, KedaFigure, KedaSettings, NatsAsk, NatsSettings, NotOneKind, OtlpAsk,
+    OtlpSettings, PostgresSettings, PrometheusAsk, QueueCount, RabbitmqAsk, RabbitmqSettings, RedisAsk,
+    RedisSettings, Relabel, RelabelAction, SaslAuth, SaslMechanism, ScrapeAsk, ScrapeSettings, SecretRef,
+    SeriesCombine, SignalClass, SourceKind, SourceName, SourceSettings, SqlAsk, StatsdAsk, StatsdSettings,
+    Uncommitted,
 };
 pub use target::{HealthSettings, ProcessSettings, RestartSettings, StopSettings, TargetSettings};
 pub use warm_pool::{Preload, WarmPool};

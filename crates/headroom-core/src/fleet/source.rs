@@ -167,7 +167,7 @@ sources! {
     /// statsd packets that programs send here.
     Statsd(StatsdSettings), /// A metric of the packets.
     StatsdAsk, statsd, "statsd";
-    /// Metrics that programs push here over OTLP/HTTP.
+    /// Metrics that programs push here over OTLP.
     Otlp(OtlpSettings), /// A pushed metric.
     OtlpAsk, otlp, "otlp";
     /// An external scaler of KEDA.
@@ -214,6 +214,17 @@ pub struct BasicAuth {
     pub user: String,
     /// Where the password is.
     pub password: SecretRef,
+}
+
+/// Who headroom is to a server that wants a client's certificate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct ClientCertificate {
+    /// A PEM file with the certificate, and those between it and its authority. Read at each connection, so it may be
+    /// replaced at any time.
+    pub certificate: PathBuf,
+    /// A PEM file with its private key.
+    pub key: PathBuf,
 }
 
 /// An HTTP server.
@@ -345,7 +356,7 @@ pub struct PostgresSettings {
     /// Whether to speak TLS.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub tls: bool,
-    /// A PEM file with the authorities to trust instead of this machine's.
+    /// A PEM file with the authorities to trust instead of this machine's; with it TLS is spoken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca: Option<PathBuf>,
 }
@@ -368,7 +379,7 @@ pub struct RedisSettings {
     /// Whether to speak TLS.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub tls: bool,
-    /// A PEM file with the authorities to trust instead of this machine's.
+    /// A PEM file with the authorities to trust instead of this machine's; with it TLS is spoken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca: Option<PathBuf>,
 }
@@ -418,6 +429,11 @@ fn global_account() -> String {
 pub struct HaproxySettings {
     /// The socket that `stats socket` names: a path, or `host:port`.
     pub socket: String,
+    /// The UDP address at which HAProxy's log is taken in (`log ADDRESS local0` and `option httplog` in its
+    /// configuration), which has the time of each request; needed for a `quantile`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", example = "127.0.0.1:5514")]
+    pub log: Option<SocketAddr>,
 }
 
 /// Where statsd packets are taken in.
@@ -429,13 +445,16 @@ pub struct StatsdSettings {
     pub listen: SocketAddr,
 }
 
-/// Where metrics are pushed to, over OTLP/HTTP.
+/// Where metrics are pushed to, over OTLP/HTTP or OTLP/gRPC.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct OtlpSettings {
-    /// The TCP address to listen at; exporters send to `http://ADDRESS/v1/metrics`.
+    /// The TCP address to listen at, for both; over HTTP exporters send to `http://ADDRESS/v1/metrics`.
     #[schemars(with = "String", example = "127.0.0.1:4318")]
     pub listen: SocketAddr,
+    /// What a sender must show as `Authorization: Bearer …`; without it whoever reaches the address can push.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<SecretRef>,
 }
 
 /// An external scaler of KEDA.
@@ -456,6 +475,9 @@ pub struct KedaSettings {
     /// A PEM file with the authorities to trust instead of this machine's; with it TLS is spoken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca: Option<PathBuf>,
+    /// The certificate to show; with it TLS is spoken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<ClientCertificate>,
 }
 
 fn headroom() -> String {
@@ -468,15 +490,44 @@ fn headroom() -> String {
 pub struct KafkaSettings {
     /// Some of its brokers, each `host:port`; the first that answers says where the others are.
     pub brokers: Vec<String>,
-    /// Credentials for SASL/PLAIN.
+    /// Credentials for SASL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub auth: Option<BasicAuth>,
+    pub auth: Option<SaslAuth>,
     /// Whether to speak TLS.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub tls: bool,
     /// A PEM file with the authorities to trust instead of this machine's; with it TLS is spoken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca: Option<PathBuf>,
+    /// The certificate to show; with it TLS is spoken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<ClientCertificate>,
+}
+
+/// A user and a password, and how they are shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct SaslAuth {
+    /// The user.
+    pub user: String,
+    /// Where the password is.
+    pub password: SecretRef,
+    /// The mechanism.
+    #[serde(default)]
+    pub mechanism: SaslMechanism,
+}
+
+/// How a user and a password are shown to a broker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum SaslMechanism {
+    /// As they are; to be used with TLS.
+    #[default]
+    Plain,
+    /// SCRAM-SHA-256 (RFC 7677): the password is proved and never sent, and the broker proves that it knows it.
+    ScramSha256,
+    /// SCRAM-SHA-512: the same with the longer hash.
+    ScramSha512,
 }
 
 /// A figure that a PromQL query gives.
@@ -538,6 +589,25 @@ pub struct JsonAsk {
     /// Where the moment stands at which it was true (RFC 3339, or seconds since 1970); by default it is true now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<String>,
+    /// The figure's past, asked once where a signal that is foreseen is new.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub history: Option<JsonHistory>,
+}
+
+/// The past of a number in a JSON document.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct JsonHistory {
+    /// Path and query at the source's server, from its root. `{start}` and `{end}` stand for the first moment and the one
+    /// after the last, `{step}` for how far apart the points are to be, all in seconds (since 1970).
+    #[schemars(example = "/history?from={start}&to={end}&step={step}")]
+    pub path: String,
+    /// Where the moments of all points stand (RFC 3339, or seconds since 1970).
+    #[schemars(example = "$.points[*].t")]
+    pub at: String,
+    /// Where their numbers stand, in the same order; null is a gap.
+    #[schemars(example = "$.points[*].v")]
+    pub values: String,
 }
 
 /// A number in a command's output.
@@ -588,6 +658,13 @@ pub struct SqlAsk {
     /// The query: one row, whose first column is the number (an integer, `numeric` or `double precision`). No row or
     /// null means that there is no figure, not zero.
     pub query: String,
+    /// The query for the figure's past, asked once where a signal that is foreseen is new: rows of a moment
+    /// (`timestamptz`, or seconds since 1970) and a number, one for each `{step}` seconds from `{start}` until before
+    /// `{end}`, which are put in as seconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(example = "select date_bin('{step} s', at, 'epoch'), count(*) / {step}.0 from orders \
+         where at >= to_timestamp({start}) and at < to_timestamp({end}) group by 1")]
+    pub history: Option<String>,
 }
 
 /// The length of a list, or the backlog of a consumer group of a stream.
@@ -659,6 +736,10 @@ pub struct HaproxyAsk {
     pub proxy: String,
     /// Which.
     pub figure: HaproxyFigure,
+    /// Which quantile of `responseTime`, over the signal's `window`, from the source's `log`; left out, it is the mean
+    /// that the statistics have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quantile: Option<Quantile>,
 }
 
 /// What is read of a proxy.
@@ -673,7 +754,7 @@ pub enum HaproxyFigure {
     Queued,
     /// The share of answers that are 5xx, over the signal's `window`.
     ErrorRatio,
-    /// The mean time to an answer of the last 1024 requests, queue included.
+    /// The time until an answer begins, queue included: the mean of the last 1024 requests, or a `quantile`.
     ResponseTime,
 }
 
@@ -905,10 +986,20 @@ impl Ask {
                     && ask.list.is_none()
                     && ask.in_flight.is_none();
                 if !of_list && !of_stream {
-                    problems.push(Problem::new(at, "names neither a list nor a stream with its group").help(
+                    problems.push(Problem::new(at.clone(), "names neither a list nor a stream with its group").help(
                         "write `list: KEY` (and `inFlight: KEY` if workers use LMOVE), or `stream: KEY` and \
                          `group: NAME`",
                     ));
+                }
+            }
+            Self::Haproxy(ask) if ask.quantile.is_some() => {
+                if ask.figure != HaproxyFigure::ResponseTime {
+                    problems.push(Problem::new(at.key("quantile"), "only `responseTime` has quantiles"));
+                } else if !sources.get(&ask.from).is_some_and(keeps_log) {
+                    problems.push(
+                        Problem::new(at.key("quantile"), format!("`{}` takes in no log", ask.from))
+                            .help("write `log: 127.0.0.1:5514` at the source, and the same address in HAProxy's configuration"),
+                    );
                 }
             }
             Self::Http(_)
@@ -918,7 +1009,24 @@ impl Ask {
             | Self::Haproxy(_)
             | Self::Keda(_) => {}
         }
+        let history = match self {
+            Self::Postgres(ask) => ask.history.as_deref().map(|text| (at.key("history"), text)),
+            Self::Http(ask) => ask.history.as_ref().map(|h| (at.key("history").key("path"), h.path.as_str())),
+            _ => None,
+        };
+        if let Some((at, text)) =
+            history.filter(|(_, text)| !text.contains("{start}") || !text.contains("{end}"))
+        {
+            problems.push(
+                Problem::new(at, format!("asks for the same past again and again: {text:?}"))
+                    .help("a past is asked for a stretch at a time: write `{start}` and `{end}` where its bounds belong"),
+            );
+        }
     }
+}
+
+fn keeps_log(source: &SourceSettings) -> bool {
+    matches!(&source.kind, SourceKind::Haproxy(HaproxySettings { log: Some(_), .. }))
 }
 
 /// Checks how often a signal is read.

@@ -30,14 +30,11 @@ pub(crate) async fn run(args: &Run, cli: &Cli) -> Result<Exit> {
     }
     #[cfg(feature = "keda")]
     if let Some(listen) = args.keda_listen {
-        match headroom_adapters::keda::server::serve(listen, running.handle.clone(), std::future::pending())
-            .await
-        {
-            // It ends with the program.
-            Ok((address, _)) => say!("  {:<16} {address}", "external scaler"),
+        match serve_keda(listen, args, &running.handle).await {
+            Ok(address) => say!("  {:<16} {address}", "external scaler"),
             Err(error) => {
                 running.stop(Leave::Running).await?;
-                anyhow::bail!("KEDA can't be served at {listen} ({error}); name another address");
+                return Err(error.context(format!("KEDA can't be served at {listen}")));
             }
         }
     }
@@ -90,4 +87,27 @@ pub(crate) async fn run(args: &Run, cli: &Cli) -> Result<Exit> {
         traces.end().await;
     }
     Ok(Exit::Success)
+}
+
+#[cfg(feature = "keda")]
+async fn serve_keda(
+    listen: std::net::SocketAddr,
+    args: &Run,
+    handle: &headroom_engine::handle::EngineHandle,
+) -> Result<std::net::SocketAddr> {
+    use anyhow::Context as _;
+    use headroom_adapters::keda::server::{ServerTls, serve};
+    let read = |file: &std::path::PathBuf| {
+        std::fs::read(file).with_context(|| format!("{} can't be read", file.display()))
+    };
+    let tls = match (&args.keda_certificate, &args.keda_key) {
+        (Some(certificate), Some(key)) => {
+            let clients = args.keda_client_ca.as_ref().map(read).transpose()?;
+            Some(ServerTls { certificate: read(certificate)?, key: read(key)?, clients })
+        }
+        _ => None,
+    };
+    // It ends with the program.
+    let (address, _) = serve(listen, tls, handle.clone(), std::future::pending()).await?;
+    Ok(address)
 }

@@ -1,32 +1,24 @@
-//! Metrics that programs and collectors push here over OTLP/HTTP.
+//! Metrics that programs and collectors push here over OTLP.
 //!
 //! Only what a policy names is kept, so a sender can fill no memory. Each series' last point stands until another
 //! comes, with its own moment, and grows old as any value does. From there on it is as if it had been scraped: rates,
 //! quantiles and sums over series are reckoned in the same place ([`series`](super::series)).
 
+mod intake;
 mod wire;
 
 use std::collections::{HashMap, HashSet};
-use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use headroom_core::fleet::{Ask, OtlpAsk, OtlpSettings, ScrapeAsk};
 use headroom_core::units::{Span, Timestamp};
 use headroom_engine::driver::now;
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::{Body as _, Incoming};
-use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE};
-use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use prost::Message as _;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
 
+use self::intake::Intake;
 use self::wire::{
     DELTA, ExponentialPoint, Export, HistogramPoint, KeyValue, Metric, NO_VALUE, NumberPoint, Numbers,
 };
@@ -34,12 +26,6 @@ use super::exposition::{Bucket, Exposition, Labels, MOST_BUCKETS, Native, Sample
 use super::poll::{Figure, ReadError, Reader, Want};
 use super::series::Reckoner;
 
-/// The largest request: what exporters send is some hundred kilobytes.
-const LARGEST_REQUEST: usize = 4 * 1024 * 1024;
-/// Connections at the same time; more wait.
-const CONNECTIONS: usize = 64;
-/// How long a request may take to come.
-const COMES_WITHIN: Duration = Duration::from_secs(10);
 /// Series kept at the most; those beyond are refused, and the sender is told.
 const MOST_SERIES: usize = 10_000;
 /// Bytes of labels and buckets kept at the most, all series together.
@@ -47,18 +33,19 @@ const MOST_BYTES: usize = 32 * 1024 * 1024;
 
 /// Takes in what is pushed.
 pub struct Otlp {
-    listen: SocketAddr,
+    settings: OtlpSettings,
     reckoner: Reckoner,
     store: Arc<Mutex<Store>>,
+    intake: Arc<Intake>,
     listener: Option<JoinHandle<()>>,
 }
 
 impl Otlp {
-    /// Takes in what is wanted.
+    /// Takes in what is wanted. Files are relative to `base`.
     ///
     /// # Errors
     /// Where something else is wanted.
-    pub fn new(settings: &OtlpSettings, wants: &[Want]) -> Result<Self, ReadError> {
+    pub fn new(settings: &OtlpSettings, wants: &[Want], base: &Path) -> Result<Self, ReadError> {
         let asks: Vec<&OtlpAsk> = super::asks(wants, |ask| match ask {
             Ask::Otlp(ask) => Some(ask),
             _ => None,
@@ -66,10 +53,13 @@ impl Otlp {
         let wanted = asks.iter().map(|ask| ask.metric.clone()).collect();
         let forget = wants.iter().map(|want| want.fresh_for).max().unwrap_or(Span::ZERO);
         let asks = asks.into_iter().zip(wants).map(|(ask, want)| (as_scraped(ask), want.window));
+        let store = Arc::new(Mutex::new(Store { wanted, forget, ..Store::default() }));
+        let intake = Intake::new(Arc::clone(&store), settings.token.clone(), base.to_owned());
         Ok(Self {
-            listen: settings.listen,
+            settings: settings.clone(),
             reckoner: Reckoner::new(asks),
-            store: Arc::new(Mutex::new(Store { wanted, forget, ..Store::default() })),
+            store,
+            intake: Arc::new(intake),
             listener: None,
         })
     }
@@ -78,25 +68,12 @@ impl Otlp {
         if self.listener.as_ref().is_some_and(|listener| !listener.is_finished()) {
             return Ok(());
         }
-        let socket = TcpListener::bind(self.listen)
+        let listen = self.settings.listen;
+        let socket = TcpListener::bind(listen)
             .await
-            .map_err(|e| ReadError::Setup(format!("metrics can't be taken in at {}: {e}", self.listen)))?;
-        let store = Arc::clone(&self.store);
-        self.listener = Some(tokio::spawn(async move {
-            let places = Arc::new(Semaphore::new(CONNECTIONS));
-            // A socket that fails ends the task; the next round binds it anew. Connections end with it.
-            let mut connections = tokio::task::JoinSet::new();
-            while let Ok(place) = Arc::clone(&places).acquire_owned().await
-                && let Ok((stream, _)) = socket.accept().await
-            {
-                while connections.try_join_next().is_some() {}
-                let store = Arc::clone(&store);
-                connections.spawn(async move {
-                    serve(stream, store).await;
-                    drop(place);
-                });
-            }
-        }));
+            .map_err(|e| ReadError::Setup(format!("metrics can't be taken in at {listen}: {e}")))?;
+        // A socket that fails ends the task; the next round binds it anew.
+        self.listener = Some(tokio::spawn(Arc::clone(&self.intake).run(socket)));
         Ok(())
     }
 }
@@ -125,76 +102,6 @@ impl Reader for Otlp {
         self.reckoner.take_in(shown, at);
         Ok(self.reckoner.figures(at, None))
     }
-}
-
-async fn serve(stream: TcpStream, store: Arc<Mutex<Store>>) {
-    let service = hyper::service::service_fn(move |request| {
-        let store = Arc::clone(&store);
-        async move { Ok::<_, std::convert::Infallible>(answer(request, &store).await) }
-    });
-    // A connection that breaks is the sender's, who sends again.
-    let _ = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(COMES_WITHIN)
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
-}
-
-async fn answer(request: Request<Incoming>, store: &Mutex<Store>) -> Response<Full<Bytes>> {
-    let header = |name| request.headers().get(name).and_then(|v| v.to_str().ok()).unwrap_or("").to_owned();
-    let (kind, encoding) = (header(CONTENT_TYPE), header(CONTENT_ENCODING));
-    let json = kind.starts_with("application/json");
-    let says = |status, text: String| {
-        let mut response = Response::new(Full::new(Bytes::from(text)));
-        *response.status_mut() = status;
-        response
-    };
-    if request.uri().path() != "/v1/metrics" {
-        return says(StatusCode::NOT_FOUND, "metrics are taken in at /v1/metrics\n".to_owned());
-    }
-    if request.method() != Method::POST {
-        return says(StatusCode::METHOD_NOT_ALLOWED, "metrics are posted\n".to_owned());
-    }
-    if !(json || kind.starts_with("application/x-protobuf")) || !matches!(encoding.as_str(), "" | "identity")
-    {
-        let text = "write application/x-protobuf or application/json, without compression\n";
-        return says(StatusCode::UNSUPPORTED_MEDIA_TYPE, text.to_owned());
-    }
-    let too_large = || {
-        let text = format!("a request holds at most {LARGEST_REQUEST} bytes; send in parts\n");
-        says(StatusCode::PAYLOAD_TOO_LARGE, text)
-    };
-    // What is announced as too large is not waited for.
-    if request.body().size_hint().lower() > LARGEST_REQUEST as u64 {
-        return too_large();
-    }
-    let body = match timeout(COMES_WITHIN, Limited::new(request.into_body(), LARGEST_REQUEST).collect()).await
-    {
-        Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => return too_large(),
-        Ok(Err(error)) => return says(StatusCode::BAD_REQUEST, format!("{error}\n")),
-        Err(_) => return says(StatusCode::REQUEST_TIMEOUT, "the request did not come in time\n".to_owned()),
-    };
-    let export = match json {
-        true => serde_json::from_slice::<Export>(&body).map_err(|error| error.to_string()),
-        false => Export::decode(body).map_err(|error| error.to_string()),
-    };
-    let refused = match export {
-        Ok(export) => store.lock().unwrap_or_else(PoisonError::into_inner).take_in(&export, now()),
-        Err(why) => return says(StatusCode::BAD_REQUEST, format!("these are no OTLP metrics: {why}\n")),
-    };
-    if refused > 0 {
-        // Sent again it would be refused again.
-        let text = format!(
-            "there is no room for {refused} points: at most {MOST_SERIES} series of {MOST_BYTES} bytes are kept\n"
-        );
-        return says(StatusCode::BAD_REQUEST, text);
-    }
-    // An empty answer in either format: everything was taken in.
-    let mut response = says(StatusCode::OK, if json { "{}".to_owned() } else { String::new() });
-    let kind = if json { "application/json" } else { "application/x-protobuf" };
-    response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static(kind));
-    response
 }
 
 /// The last point of each series that someone wants.
@@ -457,6 +364,8 @@ fn moment(nanos: u64, heard: Timestamp) -> Timestamp {
 #[cfg(test)]
 mod tests {
     use super::wire::{AnyValue, ExponentialHistogram, Resource, ResourceMetrics, ScopeMetrics};
+    use prost::Message as _;
+
     use super::*;
 
     fn store(names: &[&str]) -> Store {
