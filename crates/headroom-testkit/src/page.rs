@@ -8,13 +8,22 @@ use std::path::Path;
 /// Where the page can't be read, has no policy, or lacks a text that is to be replaced.
 #[must_use]
 pub fn policy(page: &str, replace: &[(&str, &str)]) -> String {
+    block(page, "yaml", replace)
+}
+
+/// The first example of a kind (`yaml`, `text`, …) on a page, with its texts replaced by the test's.
+///
+/// # Panics
+/// As [`policy`].
+#[must_use]
+pub fn block(page: &str, kind: &str, replace: &[(&str, &str)]) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../docs/{page}.md"));
     let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    let yaml = text.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next());
-    let mut yaml = yaml.unwrap_or_else(|| panic!("{page} has no example")).to_owned();
+    let found = text.split(&format!("```{kind}\n")).nth(1).and_then(|rest| rest.split("```").next());
+    let mut found = found.unwrap_or_else(|| panic!("{page} has no example of {kind}")).to_owned();
     for (from, to) in replace {
-        assert!(yaml.contains(from), "the example of {page} has no {from}");
-        yaml = yaml.replace(from, to);
+        assert!(found.contains(from), "the example of {page} has no {from}");
+        found = found.replace(from, to);
     }
-    yaml
+    found
 }

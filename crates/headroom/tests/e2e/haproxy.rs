@@ -24,14 +24,12 @@ impl Haproxy {
         }
         let folder = tempfile::tempdir().unwrap();
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let config = format!(
-            "global\n  stats socket {} mode 600 level admin\n  maxconn 4000\n\
-             defaults\n  mode http\n  retries 3\n  option redispatch\n  timeout connect 1s\n  timeout client 30s\n  \
-             timeout server 30s\n  timeout queue 10s\n\
-             frontend web\n  bind 127.0.0.1:{port}\n  default_backend app\n\
-             backend app\n  balance leastconn\n  option httpchk GET /health\n",
-            socket(folder.path())
-        );
+        let replace = [
+            ("/run/haproxy/admin.sock", socket(folder.path())),
+            ("bind :8080", format!("bind 127.0.0.1:{port}")),
+        ];
+        let replace = replace.each_ref().map(|(from, to)| (*from, to.as_str()));
+        let config = headroom_testkit::page::block("haproxy", "text", &replace);
         std::fs::write(folder.path().join("haproxy.cfg"), config).unwrap();
         let process = run(folder.path());
         Some(Self { folder, port, process })
@@ -71,13 +69,15 @@ impl Haproxy {
             ("command: [headroom, sample-app, --port, \"$PORT\"]", app.as_str()),
             ("{ min: 2, max: 20 }", range.as_str()),
             ("figure: requestsPerSecond }", "figure: requestsPerSecond }, every: 100ms, window: 500ms"),
+            ("figure: inFlight }", "figure: inFlight }, every: 100ms"),
             ("perReplica: 50 }", "perReplica: 50, scaleOutCooldown: 0s, scaleInCooldown: 0s }"),
+            ("perReplica: 20 }", "perReplica: 20, scaleOutCooldown: 0s, scaleInCooldown: 0s }"),
         ];
         let policy = headroom_testkit::page::policy("haproxy", &replace);
         format!("{policy}      behavior: {{ scaleDown: {{ stabilization: 2s }} }}\n")
     }
 
-    /// The servers of the backend, as `show stat` names them.
+    /// The servers of the backend, as `show stat` names them, without the one that stands in for none.
     fn servers(&self) -> Vec<String> {
         use std::io::{Read as _, Write as _};
         let mut answer = String::new();
@@ -85,7 +85,10 @@ impl Haproxy {
         stream.write_all(b"show stat\n").unwrap();
         stream.read_to_string(&mut answer).unwrap();
         let of_app = answer.lines().filter_map(|line| line.strip_prefix("app,")?.split(',').next());
-        of_app.filter(|name| *name != "BACKEND").map(str::to_owned).collect()
+        let mut names: Vec<String> = of_app.map(str::to_owned).collect();
+        assert!(names.iter().any(|name| name == "hold"), "a server of others is left alone: {names:?}");
+        names.retain(|name| !["BACKEND", "hold"].contains(&name.as_str()));
+        names
     }
 }
 
@@ -182,4 +185,36 @@ fn haproxy_drains_before_a_replica_goes() {
         "{:?}",
         haproxy.servers()
     );
+}
+
+/// A26, A14: without a replica requests wait behind HAProxy, wake the first one, and are answered; again and again, also
+/// while the last one is on its way out.
+#[test]
+fn requests_behind_haproxy_wait_for_the_replica_they_wake() {
+    let Some(haproxy) = Haproxy::start() else { return };
+    let mut rig = Rig::new(&haproxy.policy(0, 4, ""));
+    rig.start();
+    let address = haproxy.address();
+    for _ in 0..3 {
+        eventually("nothing runs", || {
+            (rig.count("ready")? == 0 && rig.replica_pids().is_empty() && haproxy.servers().is_empty())
+                .then_some(())
+        });
+        let waiting: Vec<_> = (0..20)
+            .map(|_| {
+                let address = address.clone();
+                std::thread::spawn(move || get(&address, "/").unwrap().0)
+            })
+            .collect();
+        let told: Vec<u16> = waiting.into_iter().map(|thread| thread.join().unwrap()).collect();
+        assert_eq!(told, [200; 20]);
+    }
+    // As soon as none is wanted any more: it drains, stops, or is gone.
+    for pause in [0, 50, 300, 1000] {
+        eventually("none is wanted", || (rig.count("wanted")? == 0).then_some(()));
+        std::thread::sleep(std::time::Duration::from_millis(pause));
+        assert_eq!(get(&address, "/").unwrap().0, 200, "after {pause} ms");
+    }
+    let report = load(&address, "calm 3s @2, surge 4s @120, calm 3s @2").join().unwrap();
+    assert_eq!(report.requests.failed, 0, "{report:?}");
 }
