@@ -26,7 +26,7 @@ use headroom_core::units::{Level, Replicas, Span, Timestamp, Unit};
 use headroom_engine::driver::now;
 use headroom_engine::handle::WorkloadView;
 use headroom_engine::journal::{
-    ActionEntry, Cursor, DecisionQuery, MAX_POINTS, Page, Query, Series, SeriesQuery,
+    ActionEntry, Cursor, DecisionQuery, MAX_POINTS, Page, Query, Series, SeveralQuery,
 };
 use headroom_engine::plan::Plan;
 use headroom_engine::sources::SourceView;
@@ -721,14 +721,9 @@ async fn series(
         names = journal.series_names(&workload_name).await?;
         names.truncate(SERIES);
     }
-    let question = |name: &String| SeriesQuery {
-        workload: workload_name.clone(),
-        series: name.clone(),
-        since,
-        until,
-        max_points,
-    };
-    let found = journal.several(names.iter().map(question).collect()).await?;
+    let query =
+        SeveralQuery { workload: workload_name.clone(), series: names.clone(), since, until, max_points };
+    let found = journal.several(query).await?;
     let columns = names.into_iter().zip(&found).map(|(name, series)| {
         let unit = workload.signals.get(name.as_str()).map(|signal| signal.unit());
         Columns::new(name, unit, series)

@@ -94,19 +94,18 @@ export class Chart {
     this.observer.disconnect();
   }
 
-  /** `data`: `{ from, to, now, step, values: { key: [..] }, marks: [ms], chosen: ms|null }`; what lies after `now` is foreseen. */
+  /**
+   * `data`: `{ from, to, now, step, values: { key: [..] }, spread: { key: { min: [..], max: [..] } }, marks: [ms], chosen: ms|null }`;
+   * what lies after `now` is foreseen. A spread shows the least and the largest value where a point stands for many.
+   */
   set(data) {
     this.data = data;
     this.draw();
   }
 
-  #width() {
-    return Math.max(200, this.plot.clientWidth);
-  }
-
   #x(at) {
     const { from, to } = this.data;
-    return LEFT + ((at - from) / (to - from)) * (this.#width() - LEFT - RIGHT);
+    return LEFT + ((at - from) / (to - from)) * (this.width - LEFT - RIGHT);
   }
 
   #point(event) {
@@ -144,7 +143,10 @@ export class Chart {
       let value = index === null ? null : column[index];
       const last = this.#index(this.data.now);
       if (index === null) for (let i = last; i >= Math.max(0, last - 12) && (value ?? null) === null; i -= 1) value = column[i] ?? null;
-      text(this.readouts.get(one.key), value === null || value === undefined ? "–" : (one.format ?? this.format)(value));
+      const { min, max } = this.data.spread?.[one.key] ?? {};
+      const format = one.format ?? this.format;
+      const reach = index !== null && max && min[index] !== null && min[index] !== max[index] ? ` (${format(min[index])}–${format(max[index])})` : "";
+      text(this.readouts.get(one.key), value === null || value === undefined ? "–" : `${format(value)}${reach}`);
     }
     text(this.moment, at === null ? "" : clock(at));
     this.moment.title = at === null ? "" : utc(at);
@@ -155,8 +157,10 @@ export class Chart {
 
   draw() {
     if (!this.data) return;
-    const { from, to, now, step, values, marks = [], chosen = null } = this.data;
-    const width = this.#width();
+    const { from, to, now, step, values, spread = {}, marks = [], chosen = null } = this.data;
+    // Asked once: the browser may have to lay out the page for it.
+    const width = Math.max(200, this.plot.clientWidth);
+    this.width = width;
     const height = this.height;
     const bottom = height - BOTTOM;
     this.svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
@@ -175,6 +179,7 @@ export class Chart {
     let most = 0;
     for (const one of this.series) if (one.kind !== "room" || this.bands.some(([, high]) => high === one.key)) for (const v of values[one.key] ?? []) if (v > most) most = v;
     for (const layer of stack) for (const v of layer.above) if (v > most) most = v;
+    for (const { max } of Object.values(spread)) for (const v of max) if (v > most) most = v;
     const marked = scale(most, this.unit, this.integers);
     const top = marked.at(-1);
     const x = (i) => this.#x(from + (i + 0.5) * step);
@@ -201,6 +206,8 @@ export class Chart {
     for (const { one, below, above } of stack) nodes.push(s("path", { class: `stack tone-${one.tone}`, d: blocks(below, above, (i) => this.#x(from + i * step), y, values[one.key]) }));
     for (const one of this.series) {
       const column = values[one.key] ?? [];
+      const { min, max } = spread[one.key] ?? {};
+      if (max) nodes.push(s("path", { class: `spread tone-${one.tone}`, d: one.kind === "step" ? blocks(min, max, (i) => this.#x(from + i * step), y, max) : band(min, max, x, y, max) }));
       if (one.kind === "line") nodes.push(s("path", { class: `line tone-${one.tone}`, d: path(column, x, y) }));
       if (one.kind === "step") nodes.push(s("path", { class: `line step tone-${one.tone}`, d: steps(column, (i) => this.#x(from + i * step), y) }));
     }

@@ -14,7 +14,7 @@ export const RANGES = [["5m", 300e3], ["15m", 900e3], ["1h", 3600e3], ["6h", 216
 /** What is shown unless the reader picked another or the data is younger. */
 const USUAL = RANGES[2];
 const KEPT_RANGE = "headroom.range";
-/** Decisions read at once. */
+/** Decisions listed, or read, at once. */
 const PAGE = 50;
 /** Changes marked in the charts at the most: all that one question gives. */
 const MARKS = 200;
@@ -25,6 +25,8 @@ const MARK_ROOM = 32;
 /** The length of a forecast's steps, and how often it is read again. */
 const FORESIGHT_STEP = 300_000;
 const FORESIGHT_AGAIN = 60_000;
+/** Points as long as this stand for so many samples that their least and largest values are drawn too. */
+const SPREAD_FROM = 10_000;
 /** Colours of signals beyond the main one, in turn. */
 const TONES = ["latency", "second", "third", "fourth"];
 const COUNTS = ["replicas.ready", "replicas.starting", "replicas.draining", "replicas.wanted"];
@@ -41,6 +43,7 @@ export class WorkloadPage {
     this.decisions = [];
     this.changes = [];
     this.next = null;
+    this.listed = PAGE;
     this.onlyChanges = true;
     const kept = localStorage.getItem(KEPT_RANGE);
     const picked = RANGES.find(([key]) => key === kept);
@@ -197,8 +200,8 @@ export class WorkloadPage {
     this.range = range;
     localStorage.setItem(KEPT_RANGE, key);
     this.#showRanges();
-    this.#readSeries();
-    this.#readDecisions(false);
+    // The figures first: they are what the reader waits for.
+    this.#readSeries().then(() => range === this.range && this.#readDecisions(false));
   }
 
   // Charts.
@@ -221,7 +224,7 @@ export class WorkloadPage {
     };
     const mainShape = signals.find((one) => one.name === main?.signal);
     if (mainShape && mainShape.scope !== "quality") {
-      const series = [{ key: "demand", label: mainShape.name, kind: "line", tone: "demand" }];
+      const series = [{ key: "demand", signal: mainShape.name, label: mainShape.name, kind: "line", tone: "demand" }];
       if (share) {
         series.push({ key: "capacity", label: t("capacity"), kind: "step", tone: "capacity" });
         series.push({ key: "room", label: t("headroom"), kind: "room", tone: "room", format: (v) => amount(v, "ratio").replace("-", "−") });
@@ -249,7 +252,7 @@ export class WorkloadPage {
         { key: "ready", label: t("ready"), kind: "stack", tone: "ready" },
         { key: "starting", label: t("starting"), kind: "stack", tone: "starting" },
         { key: "draining", label: t("draining"), kind: "stack", tone: "draining" },
-        { key: "wanted", label: t("wanted"), kind: "step", tone: "wanted" },
+        { key: "wanted", signal: "replicas.wanted", label: t("wanted"), kind: "step", tone: "wanted" },
       ],
     }), (make) => ({ ready: make.count("replicas.ready"), starting: make.count("replicas.starting"), draining: make.count("replicas.draining"), wanted: make.count("replicas.wanted") }));
     const groups = new Map();
@@ -263,7 +266,7 @@ export class WorkloadPage {
       const { unit, scope } = group[0];
       const title = unit === "seconds" ? t("latency") : scope === "quality" ? t("quality") : scope === "perReplica" ? t("perReplica") : t("total");
       const tones = TONES.slice(this.charts.length - 2).concat(TONES);
-      add(new Chart({ title, unit, height: 132, crosshair, series: group.map((one, i) => ({ key: one.name, label: one.name, kind: "line", tone: tones[i % tones.length] })) }),
+      add(new Chart({ title, unit, height: 132, crosshair, series: group.map((one, i) => ({ key: one.name, signal: one.name, label: one.name, kind: "line", tone: tones[i % tones.length] })) }),
         (make) => Object.fromEntries(group.map((one) => [one.name, make.signal(one.name)])));
     }
     const [first, ...rest] = this.charts;
@@ -335,8 +338,19 @@ export class WorkloadPage {
     };
     const marks = this.changes.map(({ at }) => Date.parse(at));
     const chosen = this.chosen ? Date.parse(this.chosen.decision.at) : null;
-    this.charts.forEach((chart, i) => chart.set({ from, to, now, step, values: this.recipes[i](make), marks, chosen }));
+    this.charts.forEach((chart, i) => chart.set({ from, to, now, step, values: this.recipes[i](make), spread: this.#spread(chart), marks, chosen }));
     this.#drawLane();
+  }
+
+  /** The least and the largest values of what a chart draws as lines, where a point stands for more than a few samples. */
+  #spread(chart) {
+    const { from, to, step } = this.window;
+    if (step < SPREAD_FROM) return {};
+    const spreads = chart.series.flatMap((one) => {
+      const column = this.columns[one.signal];
+      return column ? [[one.key, { min: grid(column, from, to, step, 1.5 * step, "min"), max: grid(column, from, to, step, 1.5 * step, "max") }]] : [];
+    });
+    return Object.fromEntries(spreads);
   }
 
   /** The decisions as marks between the charts, each a button. */
@@ -384,9 +398,19 @@ export class WorkloadPage {
 
   async #readDecisions(older) {
     try {
-      const [answer] = await Promise.all([readExplained("headlines", this.#query(older ? { before: this.next } : {}), this.stopped.signal), this.#readChanges()]);
-      this.decisions = older ? [...this.decisions, ...answer.headlines] : answer.headlines;
-      this.next = answer.next;
+      if (older && this.decisions.length > this.listed) this.listed += PAGE;
+      else if (older) {
+        const answer = await readExplained("headlines", this.#query({ before: this.next }), this.stopped.signal);
+        this.decisions = [...this.decisions, ...answer.headlines];
+        this.next = answer.next;
+        this.listed = this.decisions.length;
+      } else {
+        // What the charts mark is what the list shows, unless it shows all.
+        const [next, all] = await Promise.all([this.#readChanges(), this.onlyChanges ? null : readExplained("headlines", this.#query({}), this.stopped.signal)]);
+        this.decisions = all?.headlines ?? this.changes;
+        this.next = all ? all.next : next;
+        this.listed = PAGE;
+      }
       this.#showDecisions();
     } catch (error) {
       // Anything else is asked for again with the next decision.
@@ -398,11 +422,12 @@ export class WorkloadPage {
   async #readChanges() {
     const answer = await readExplained("headlines", { workload: this.name, since: this.range[0], changes: true, limit: MARKS }, this.stopped.signal);
     this.changes = answer.headlines;
+    return answer.next;
   }
 
   /** Adds what is new at the top; what is read already stays, up to a bound. */
   async #readNew() {
-    if (this.decisions.length > LISTED) return this.#readDecisions(false);
+    if (this.listed > LISTED) return this.#readDecisions(false);
     try {
       await this.#readChanges();
       const answer = await readExplained("headlines", this.#query({ limit: 20 }), this.stopped.signal);
@@ -410,6 +435,7 @@ export class WorkloadPage {
       const fresh = answer.headlines.filter((one) => !known.has(one.id));
       if (!fresh.length) return null;
       this.decisions = [...fresh, ...this.decisions];
+      this.listed += fresh.length;
       return this.#showDecisions();
     } catch {
       // The next decision asks again.
@@ -420,12 +446,17 @@ export class WorkloadPage {
   #showDecisions() {
     const focused = document.activeElement?.closest?.("[data-decision]")?.dataset.decision;
     if (!this.decisions.length) put(this.list, h("li", { class: "empty" }, t(this.onlyChanges ? "noChanges" : "noDecisions")));
-    else put(this.list, this.decisions.map((one) => this.#item(one)));
-    const isListed = this.decisions.some((one) => one.id === this.open);
+    else put(this.list, this.#shown().map((one) => this.#item(one)));
+    const isListed = this.#shown().some((one) => one.id === this.open);
     put(this.linked, this.open && this.chosen && !isListed && h("div", {}, h("h3", { class: "eyebrow" }, t("linked")), h("ol", { class: "timeline" }, this.#item(lineOf(this.chosen)))));
-    this.more.hidden = !this.next;
+    this.more.hidden = !this.next && this.decisions.length <= this.listed;
     if (focused) this.element.querySelector(`[data-decision="${focused}"] > button`)?.focus({ preventScroll: true });
     this.#drawCharts();
+  }
+
+  /** The decisions that are listed. */
+  #shown() {
+    return this.decisions.slice(0, this.listed);
   }
 
   #item(one) {
@@ -482,7 +513,7 @@ export class WorkloadPage {
   step(by) {
     if (!this.decisions.length) return;
     const focused = document.activeElement?.closest?.("[data-decision]")?.dataset.decision;
-    const ids = this.decisions.map((one) => one.id);
+    const ids = this.#shown().map((one) => one.id);
     const at = ids.indexOf(this.open ?? focused);
     const id = ids[at < 0 ? 0 : Math.min(ids.length - 1, Math.max(0, at + by))];
     if (this.open) location.hash = `#/d/${id}`;

@@ -17,6 +17,10 @@ use super::rollup::{Resolution, Sum};
 /// Points in one answer at the most, and if none is asked for. Wider than a chart on a screen needs.
 pub const MAX_POINTS: usize = 600;
 
+/// Ranges from this length on are read as they stand in the tables, at most a second behind: none of their points is
+/// shorter than ten seconds, and whoever looks at a month must not wait for the writer.
+const UNHURRIED: Span = Span::hours(2);
+
 /// Which part of which series is wanted.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SeriesQuery {
@@ -30,6 +34,21 @@ pub struct SeriesQuery {
     /// Up to this moment.
     pub until: Timestamp,
     /// So many points at the most; 0 and more than [`MAX_POINTS`] mean [`MAX_POINTS`].
+    pub max_points: usize,
+}
+
+/// The same part of several series of a workload.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SeveralQuery {
+    /// Whose.
+    pub workload: WorkloadName,
+    /// Which: see [`SeriesQuery::series`].
+    pub series: Vec<String>,
+    /// From this moment.
+    pub since: Timestamp,
+    /// Up to this moment.
+    pub until: Timestamp,
+    /// So many points of each at the most; see [`SeriesQuery::max_points`].
     pub max_points: usize,
 }
 
@@ -68,19 +87,24 @@ impl Reader {
     /// The journal can't be read.
     pub async fn series(&self, query: SeriesQuery) -> Result<Series, JournalError> {
         self.flush().await?;
+        let SeriesQuery { workload, series, since, until, max_points } = query;
+        let all = SeveralQuery { workload, series: vec![series], since, until, max_points };
         let retention = self.retention().clone();
-        self.read("read a series", move |db| read(db, &query, &retention)).await
+        let found = self.read("read a series", move |db| read(db, &all, &retention)).await?;
+        Ok(found.into_iter().next().unwrap_or(Series { resolution: Span::ZERO, points: Vec::new() }))
     }
 
-    /// Stretches of several series, in the order of the questions: the writer is waited for once, not for each.
+    /// The same stretch of several series, in the order asked for. What was acknowledged before the call is in it, or
+    /// for a range of two hours or more what was a second before.
     ///
     /// # Errors
     /// The journal can't be read.
-    pub async fn several(&self, queries: Vec<SeriesQuery>) -> Result<Vec<Series>, JournalError> {
-        self.flush().await?;
+    pub async fn several(&self, query: SeveralQuery) -> Result<Vec<Series>, JournalError> {
+        if query.until.since(query.since) < UNHURRIED {
+            self.flush().await?;
+        }
         let retention = self.retention().clone();
-        self.read("read series", move |db| queries.iter().map(|query| read(db, query, &retention)).collect())
-            .await
+        self.read("read series", move |db| read(db, &query, &retention)).await
     }
 
     /// The names of a workload's series, in the order of the alphabet.
@@ -125,47 +149,68 @@ fn choose(
     (resolution, range.saturating_add(lengths - 1) / lengths)
 }
 
-fn read(db: &Connection, query: &SeriesQuery, retention: &Retention) -> Result<Series, ReadFailed> {
+fn read(db: &Connection, query: &SeveralQuery, retention: &Retention) -> Result<Vec<Series>, ReadFailed> {
     let max = if query.max_points == 0 { MAX_POINTS } else { query.max_points.min(MAX_POINTS) };
     let max = i64::try_from(max).unwrap_or(1).max(2);
+    // One transaction: all buckets are of one moment, and locks are taken once, not for each of them.
+    let db = db.unchecked_transaction()?;
     // "Now" is the journal's own: the last input.
-    let now = super::writer::last_moment(db)?.unwrap_or(query.until);
+    let now = super::writer::last_moment(&db)?.unwrap_or(query.until);
     // No further back than anything is kept: bounds the buckets that are asked for, whatever the range.
     let oldest = now.minus(retention.hours.max(retention.minutes));
     let (since, until) = (query.since.max(oldest), query.until.min(now.plus(Span::hours(1))));
     let (resolution, step) = choose(since, until, now, max, retention);
     let span = Span::millis((resolution.millis() * step).unsigned_abs());
-    let mut series = Series { resolution: span, points: Vec::new() };
-    let id: Option<i64> = db
-        .prepare_cached("SELECT id FROM series WHERE workload = ?1 AND name = ?2")?
-        .query_row(params![query.workload.as_str(), query.series], |r| r.get(0))
-        .optional()?;
-    let Some(id) = id else { return Ok(series) };
-    if since >= until {
-        return Ok(series);
+    let mut number = db.prepare_cached("SELECT id FROM series WHERE workload = ?1 AND name = ?2")?;
+    let mut found = Vec::with_capacity(query.series.len());
+    for name in &query.series {
+        let id: Option<i64> =
+            number.query_row(params![query.workload.as_str(), name], |r| r.get(0)).optional()?;
+        found.push((id, Series { resolution: span, points: Vec::new() }));
     }
-    // Points begin at multiples of their length, so a chart that moves on shows the same ones.
-    let first = resolution.bucket(since).div_euclid(step);
-    let last = resolution.bucket(Timestamp::from_millis(until.as_millis() - 1)).div_euclid(step);
-    let mut bucket = db.prepare_cached(resolution.select())?;
-    for point in first..=last {
-        let mut total: Option<Sum> = None;
-        for n in point * step..(point + 1) * step {
-            let sum = bucket.query_row(params![n, id], sum_of).optional()?;
-            match (&mut total, sum) {
-                (Some(total), Some(sum)) => total.add(sum),
-                (None, Some(sum)) => total = Some(sum),
-                (_, None) => {}
+    if since < until {
+        // Points begin at multiples of their length, so a chart that moves on shows the same ones.
+        let first = resolution.bucket(since).div_euclid(step);
+        let last = resolution.bucket(Timestamp::from_millis(until.as_millis() - 1)).div_euclid(step);
+        let mut bucket = db.prepare_cached(resolution.select())?;
+        for point in first..=last {
+            let at = Timestamp::from_millis(point * step * resolution.millis());
+            // Series inside points: what a workload has in a bucket lies on one page of the table or two.
+            for (id, series) in &mut found {
+                let Some(id) = *id else { continue };
+                let total = total(&mut bucket, point * step..(point + 1) * step, id)?;
+                series.points.extend(total.map(|sum| sum.point(at)));
             }
         }
-        if let Some(Sum { count, last, min, max, sum }) = total {
-            let at = Timestamp::from_millis(point * step * resolution.millis());
-            #[expect(clippy::cast_precision_loss, reason = "counts of samples are far below 2^53")]
-            let mean = (sum / count as f64).clamp(min, max);
-            series.points.push(SeriesPoint { at, min, mean, max, last, count });
+    }
+    Ok(found.into_iter().map(|(_, series)| series).collect())
+}
+
+/// What the buckets of one point come to; `None` where there was no sample.
+fn total(
+    bucket: &mut rusqlite::CachedStatement<'_>,
+    buckets: std::ops::Range<i64>,
+    series: i64,
+) -> rusqlite::Result<Option<Sum>> {
+    let mut total: Option<Sum> = None;
+    for n in buckets {
+        let sum = bucket.query_row(params![n, series], sum_of).optional()?;
+        match (&mut total, sum) {
+            (Some(total), Some(sum)) => total.add(sum),
+            (None, Some(sum)) => total = Some(sum),
+            (_, None) => {}
         }
     }
-    Ok(series)
+    Ok(total)
+}
+
+impl Sum {
+    fn point(self, at: Timestamp) -> SeriesPoint {
+        let Self { count, last, min, max, sum } = self;
+        #[expect(clippy::cast_precision_loss, reason = "counts of samples are far below 2^53")]
+        let mean = (sum / count as f64).clamp(min, max);
+        SeriesPoint { at, min, mean, max, last, count }
+    }
 }
 
 fn sum_of(row: &rusqlite::Row<'_>) -> rusqlite::Result<Sum> {

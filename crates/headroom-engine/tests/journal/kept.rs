@@ -6,6 +6,7 @@ use headroom_core::outlook::{History, STEP};
 use headroom_core::units::{Level, Span, Timestamp};
 use headroom_engine::journal::{
     ActionOutcome, Batch, DecisionQuery, Journal, Point, Query, READY, Reader, Retention, SeriesQuery,
+    SeveralQuery,
 };
 
 use crate::world::{START, World, open, open_with, web};
@@ -282,6 +283,30 @@ async fn counts_of_replicas_are_a_series_too_and_all_is_there_at_once() {
     let counts = ["draining", "failed", "ready", "starting", "wanted"].map(|n| format!("replicas.{n}"));
     assert_eq!(names[..5], counts);
     assert_eq!(names[5..], ["rps"]);
+}
+
+/// A page asks for all its charts at once: the same answers as one by one, peaks included, however coarse.
+#[tokio::test]
+async fn several_series_are_read_at_once_and_keep_their_peaks() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path());
+    let mut world = World::new();
+    world.fill(&journal, 1_300).await;
+    let names = [READY, "unheard-of", "rps"];
+    let mut peaks = Vec::new();
+    for max in [600, 4] {
+        let mut alone = Vec::new();
+        for name in names {
+            alone.push(journal.series(series(name, 0, 1_300, max)).await.unwrap());
+        }
+        let SeriesQuery { workload, since, until, max_points, .. } = series("", 0, 1_300, max);
+        let series = names.map(str::to_owned).to_vec();
+        let query = SeveralQuery { workload, series, since, until, max_points };
+        assert_eq!(journal.several(query).await.unwrap(), alone);
+        assert!(alone[1].points.is_empty());
+        peaks.push(alone[2].points.iter().map(|p| p.max).fold(f64::MIN, f64::max));
+    }
+    assert_eq!(peaks[0], peaks[1], "however coarse, a peak is in its point");
 }
 
 /// However long the range, the answer is bounded and its points are of one length.
