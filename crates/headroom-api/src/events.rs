@@ -70,7 +70,7 @@ impl Summary {
             at: overview.at,
             workloads,
             breaker: overview.breaker.clone(),
-            glance: Glance::new(&overview.alerts, &overview.sources, language),
+            glance: Glance::new(overview, language),
         }
     }
 }

@@ -25,7 +25,7 @@ pub(crate) struct Explanation {
     /// Until when it stays so by itself, where that is known.
     pub(crate) until: Option<Timestamp>,
     /// The same in parts: what the strategies said, then every move, then the refusal.
-    chain: Vec<Link>,
+    pub(crate) chain: Vec<Link>,
 }
 
 /// One link of the chain that led to a decision.
@@ -33,23 +33,23 @@ pub(crate) struct Explanation {
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Link {
     /// What kind of link.
-    kind: LinkKind,
+    pub(crate) kind: LinkKind,
     /// Who spoke: a strategy or a guard, in words.
-    who: String,
+    pub(crate) who: String,
     /// The stable code of the reason.
-    code: &'static str,
+    pub(crate) code: &'static str,
     /// The number before, where one was moved or refused.
-    from: Option<Replicas>,
+    pub(crate) from: Option<Replicas>,
     /// The number after, or the one that was wanted.
-    to: Option<Replicas>,
+    pub(crate) to: Option<Replicas>,
     /// The reason, in words.
-    text: String,
+    pub(crate) text: String,
 }
 
 /// What a link of the chain is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-enum LinkKind {
+pub(crate) enum LinkKind {
     /// A strategy wants a number.
     Wants,
     /// A strategy lifts what the others want.

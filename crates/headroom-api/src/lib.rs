@@ -12,6 +12,7 @@ mod events;
 mod explained;
 pub mod export;
 mod gate;
+mod held;
 mod lines;
 mod metrics;
 mod openapi;

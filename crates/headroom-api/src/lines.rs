@@ -126,10 +126,6 @@ impl Line {
 
 impl Standing {
     fn of(view: &WorkloadView) -> Self {
-        let at_maximum = |decision: &Decision| {
-            decision.outcome != Outcome::Act
-                && decision.steps.iter().any(|step| matches!(step.why, Reason::AtMaximum { .. }))
-        };
         let status = view.status.as_ref();
         Self {
             name: view.name.clone(),
@@ -153,8 +149,14 @@ impl Standing {
     }
 }
 
+/// Whether more was wanted than the most allowed, and that is all that is there.
+pub(crate) fn at_maximum(decision: &Decision) -> bool {
+    decision.outcome != Outcome::Act
+        && decision.steps.iter().any(|step| matches!(step.why, Reason::AtMaximum { .. }))
+}
+
 /// Whether a signal can't be read, or not any more: where there is nothing to measure, nothing is wrong.
-fn is_fault(reading: &Reading) -> bool {
+pub(crate) fn is_fault(reading: &Reading) -> bool {
     match reading {
         Reading::Fresh(_) | Reading::Missing(Absence::Idle | Absence::NoReplica) => false,
         Reading::Stale { .. } | Reading::Missing(_) => true,

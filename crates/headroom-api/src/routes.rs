@@ -19,6 +19,7 @@ use headroom_core::fleet::{Fleet, FleetDocument, SignalSource, TargetSettings};
 use headroom_core::memory::Freeze;
 use headroom_core::names::{FleetName, SignalName, WorkloadName};
 use headroom_core::observation::TargetStatus;
+use headroom_core::outlook::Foresight;
 use headroom_core::reading::Sample;
 use headroom_core::say::Language;
 use headroom_core::together::Opened;
@@ -28,6 +29,7 @@ use headroom_engine::handle::WorkloadView;
 use headroom_engine::journal::{
     ActionEntry, Cursor, DecisionQuery, MAX_POINTS, Page, Query, Series, SeveralQuery,
 };
+use headroom_engine::outbox::NotifierView;
 use headroom_engine::plan::Plan;
 use headroom_engine::sources::SourceView;
 use schemars::JsonSchema;
@@ -35,14 +37,14 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tower_http::compression::CompressionLayer;
 
-use crate::explained::{Explained, ExplainedDecision, Explanations, explain};
+use crate::explained::{Explained, ExplainedDecision, Explanations, Link, explain};
 use crate::lines::{Headline, Line};
 use crate::openapi::Answer;
 use crate::params::{FORMAT, LANG, Param, Params, SINCE, Shape, UNTIL, plain_text};
 use crate::problem::Problem;
 use crate::standing::Glance;
 use crate::tables::{cell, code, csv};
-use crate::{App, events, gate, metrics, page, standing};
+use crate::{App, events, gate, held, metrics, page, standing};
 
 /// The largest body: a plan of two thousand workloads at 4 KB.
 const LARGEST_BODY: usize = 8 << 20;
@@ -112,6 +114,7 @@ const POLICY_QUERY: &[Param] = &[Param {
 }];
 const NOTICES_QUERY: &[Param] = &[SINCE, UNTIL, BEFORE, LIMIT, FORMAT];
 const OVERVIEW_QUERY: &[Param] = &[LANG, FORMAT];
+const DECISION_QUERY: &[Param] = &[LANG, FORMAT];
 const BY: &[Param] = &[Param { name: "by", about: "Who asks, for the record.", shape: Shape::Text }];
 
 /// Every route of the API.
@@ -142,6 +145,24 @@ pub(crate) fn operations() -> Vec<Operation> {
         .json(schema::<standing::Sources>)
         .served_by(get(standing::sources)),
         read(
+            "/api/v1/notifiers",
+            "notifiers",
+            "The notifiers of the policy: whether each takes what it is told, when it last did, what waits, and what to do \
+             if it does not.",
+            standing::SOURCES_QUERY,
+        )
+        .json(schema::<standing::Notifiers>)
+        .served_by(get(standing::notifiers)),
+        read(
+            "/api/v1/held",
+            "held",
+            "What keeps workloads from what they should be: changes that wait for a person, freezes, faults of targets and \
+             sources, maximums, and the breaker.",
+            held::HELD_QUERY,
+        )
+        .json(schema::<held::HeldUp>)
+        .served_by(get(held::held)),
+        read(
             "/api/v1/workloads/{workload}",
             "workload",
             "One workload as it is now, with its latest decision: why something or nothing happened, and until when.",
@@ -166,6 +187,15 @@ pub(crate) fn operations() -> Vec<Operation> {
         .json(schema::<SeriesAnswer>)
         .served_by(get(series)),
         read(
+            "/api/v1/workloads/{workload}/forecast",
+            "forecast",
+            "What is foreseen of a workload's load, in steps of five minutes, and how good such forecasts were. `null` where \
+             no signal is forecast.",
+            &[FORMAT],
+        )
+        .json(schema::<ForecastAnswer>)
+        .served_by(get(forecast)),
+        read(
             "/api/v1/decisions",
             "decisions",
             "The decisions of all workloads with their explanations, newest first.",
@@ -184,8 +214,9 @@ pub(crate) fn operations() -> Vec<Operation> {
         read(
             "/api/v1/decisions/{decision}",
             "decision",
-            "One decision with its explanation, and what came of its action.",
-            &[LANG],
+            "One decision with its explanation, and what came of its action. As a table: each link of the chain that led \
+             to it.",
+            DECISION_QUERY,
         )
         .json(schema::<DecisionAnswer>)
         .served_by(get(decision)),
@@ -389,6 +420,8 @@ struct OverviewAnswer {
     alerts: Vec<Alert>,
     /// The sources that were heard, by name.
     sources: Vec<SourceView>,
+    /// Who can be told, by name.
+    notifiers: Vec<NotifierView>,
 }
 
 async fn overview(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Result<Response, Problem> {
@@ -430,6 +463,7 @@ async fn overview(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Res
         notices: overview.notices,
         alerts: overview.alerts,
         sources: overview.sources,
+        notifiers: overview.notifiers,
     })
     .into_response())
 }
@@ -469,7 +503,7 @@ async fn fleet_lines(
     let language = Params::read(query.as_deref(), &[LANG])?.language()?;
     let overview = app.handle.overview().await?;
     Ok(Json(FleetLines {
-        glance: Glance::new(&overview.alerts, &overview.sources, language),
+        glance: Glance::new(&overview, language),
         at: overview.at,
         fleet: overview.fleet,
         advise: overview.advise,
@@ -623,8 +657,9 @@ async fn decision(
     State(app): State<Arc<App>>,
     Path(id): Path<String>,
     RawQuery(query): RawQuery,
-) -> Result<Json<DecisionAnswer>, Problem> {
-    let language = Params::read(query.as_deref(), &[LANG])?.language()?;
+) -> Result<Response, Problem> {
+    let params = Params::read(query.as_deref(), DECISION_QUERY)?;
+    let language = params.language()?;
     let none = |why: String| Problem::new(StatusCode::NOT_FOUND, "no-such-decision", why);
     let id: DecisionId = id.parse().map_err(|e| none(format!("{e}")))?;
     let found = app.handle.journal().decision(&id).await?;
@@ -640,7 +675,69 @@ async fn decision(
         ..Query::default()
     });
     let action = actions.await?.entries.into_iter().find(|entry| entry.action.decision == id);
-    Ok(Json(DecisionAnswer { of: ExplainedDecision::new(decision, language), action }))
+    let of = ExplainedDecision::new(decision, language);
+    Ok(if params.csv()? { of.csv() } else { Json(DecisionAnswer { of, action }).into_response() })
+}
+
+impl ExplainedDecision {
+    /// A line for each link of the chain, the outcome last.
+    fn csv(self) -> Response {
+        let Self { decision, explanation } = self;
+        let header = ["decision", "at", "kind", "who", "code", "from", "to", "text"];
+        let (id, at) = (decision.id.to_string(), decision.at.to_string());
+        let links = explanation.chain.into_iter().map(|link| {
+            let Link { kind, who, code: reason, from, to, text } = link;
+            [id.clone(), at.clone(), code(kind), who, reason.to_owned(), cell(from), cell(to), text]
+        });
+        let outcome = [
+            id.clone(),
+            at.clone(),
+            "outcome".to_owned(),
+            String::new(),
+            code(decision.outcome),
+            decision.from.to_string(),
+            decision.to.to_string(),
+            explanation.headline,
+        ];
+        csv(&id, header, links.chain([outcome]))
+    }
+}
+
+/// What is foreseen of a workload.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+struct ForecastAnswer {
+    /// Which workload.
+    workload: WorkloadName,
+    /// What is foreseen; `null` where no signal is forecast.
+    forecast: Option<Foresight>,
+}
+
+async fn forecast(
+    State(app): State<Arc<App>>,
+    Path(name): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
+    let params = Params::read(query.as_deref(), &[FORMAT])?;
+    let WorkloadView { name: workload, forecast, .. } = app.handle.workload(&workload_name(&name)?).await?;
+    if !params.csv()? {
+        return Ok(Json(ForecastAnswer { workload, forecast }).into_response());
+    }
+    let header = ["at", "signal", "unit", "q50", "q90", "q95", "q99"];
+    let rows = forecast.iter().flat_map(|foresight| {
+        foresight.points.iter().map(|point| {
+            [
+                point.at.to_string(),
+                foresight.signal.to_string(),
+                code(foresight.unit),
+                point.q50.to_string(),
+                point.q90.to_string(),
+                point.q95.to_string(),
+                point.q99.to_string(),
+            ]
+        })
+    });
+    Ok(csv(&format!("{workload}-forecast"), header, rows))
 }
 
 /// Stretches of series.

@@ -1,4 +1,4 @@
-//! Alerts that stand and the health of sources, each with what to do about it.
+//! Alerts that stand and the health of sources and notifiers, each with what to do about it.
 
 use std::sync::Arc;
 
@@ -8,6 +8,8 @@ use axum::response::{IntoResponse, Response};
 use headroom_core::alert::{self, Alert};
 use headroom_core::say::Language;
 use headroom_core::units::Timestamp;
+use headroom_engine::handle::Overview;
+use headroom_engine::outbox::NotifierView;
 use headroom_engine::sources::SourceView;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -45,7 +47,8 @@ pub(crate) struct AlertLine {
 impl AlertLine {
     fn new(of: Alert, language: Language) -> Self {
         let (headline, next_step) = (alert::headline(of.kind, language), alert::next_step(of.kind, language));
-        Self { of, headline, next_step }
+        let why = of.why_in(language);
+        Self { of: Alert { why, ..of }, headline, next_step }
     }
 }
 
@@ -99,6 +102,24 @@ fn source_lines(sources: Vec<SourceView>, language: Language) -> Vec<SourceLine>
     lines
 }
 
+/// A notifier, with what to do about it.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct NotifierLine {
+    #[serde(flatten)]
+    of: NotifierView,
+    /// What to do where it is not fine.
+    next_step: Option<&'static str>,
+}
+
+/// The notifiers, those in trouble first.
+fn notifier_lines(notifiers: Vec<NotifierView>, language: Language) -> Vec<NotifierLine> {
+    let line = |of: NotifierView| NotifierLine { next_step: of.next_step(language), of };
+    let mut lines: Vec<_> = notifiers.into_iter().map(line).collect();
+    lines.sort_by(|a, b| (a.of.state, &a.of.name).cmp(&(b.of.state, &b.of.name)));
+    lines
+}
+
 /// What people must know now, as far as a glance can hold it.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -113,19 +134,28 @@ pub(crate) struct Glance {
     sources_in_all: usize,
     /// How many of them are down.
     sources_down: usize,
+    /// Notifiers, those in trouble first.
+    notifiers: Vec<NotifierLine>,
+    /// How many there are.
+    notifiers_in_all: usize,
 }
 
 impl Glance {
-    pub(crate) fn new(alerts: &[Alert], sources: &[SourceView], language: Language) -> Self {
-        let mut lines = source_lines(sources.to_vec(), language);
+    pub(crate) fn new(overview: &Overview, language: Language) -> Self {
+        let Overview { alerts, sources, notifiers, .. } = overview;
+        let mut lines = source_lines(sources.clone(), language);
         let sources_down = lines.iter().filter(|line| line.state == SourceState::Down).count();
         lines.truncate(NAMED);
+        let mut told = notifier_lines(notifiers.clone(), language);
+        told.truncate(NAMED);
         Self {
             alerts: alerts.iter().take(NAMED).map(|alert| AlertLine::new(alert.clone(), language)).collect(),
             alerts_in_all: alerts.len(),
             sources: lines,
             sources_in_all: sources.len(),
             sources_down,
+            notifiers: told,
+            notifiers_in_all: notifiers.len(),
         }
     }
 }
@@ -203,4 +233,40 @@ pub(crate) async fn sources(
         return Ok(csv("sources", header, sources.into_iter().map(row)));
     }
     Ok(Json(Sources { sources }).into_response())
+}
+
+/// The notifiers of the policy.
+#[derive(Serialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(rename = "NotifiersStanding")]
+pub(crate) struct Notifiers {
+    /// Those in trouble first.
+    notifiers: Vec<NotifierLine>,
+}
+
+/// `GET /api/v1/notifiers`
+pub(crate) async fn notifiers(
+    State(app): State<Arc<App>>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Problem> {
+    let params = Params::read(query.as_deref(), SOURCES_QUERY)?;
+    let notifiers = notifier_lines(app.handle.watching().await?.notifiers, params.language()?);
+    if params.csv()? {
+        let header =
+            ["notifier", "state", "told_at", "waiting", "given_up", "failing_since", "why", "next_step"];
+        let row = |NotifierLine { of, next_step }: NotifierLine| {
+            [
+                of.name.to_string(),
+                code(of.state),
+                cell(of.told_at),
+                of.waiting.to_string(),
+                of.given_up.to_string(),
+                cell(of.failing_since),
+                cell(of.why),
+                cell(next_step),
+            ]
+        };
+        return Ok(csv("notifiers", header, notifiers.into_iter().map(row)));
+    }
+    Ok(Json(Notifiers { notifiers }).into_response())
 }

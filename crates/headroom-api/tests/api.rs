@@ -593,6 +593,10 @@ async fn every_table_is_given_as_csv_too() {
         ("/api/v1/alerts?format=csv", "since,severity,kind,subject,", ",approval-needed,payments,"),
         ("/api/v1/sources?format=csv&lang=ko", "source,state,heard_at,", "\nbalancer,fine,"),
         ("/api/v1/notices?format=csv", "at,workload,code,message", "\n"),
+        ("/api/v1/notifiers?format=csv", "notifier,state,told_at,waiting,", "\n"),
+        ("/api/v1/held?format=csv&kind=approval", "kind,workload,since,until,", "\napproval,payments,"),
+        ("/api/v1/held?format=csv&kind=frozen&lang=ko", "kind,workload,since,until,", "\nfrozen,"),
+        ("/api/v1/workloads/web/forecast?format=csv", "at,signal,unit,q50,q90,q95,q99", "\n"),
     ] {
         let answer = Ask::get(shop.address, path).send().await;
         let text = String::from_utf8_lossy(&answer.body).into_owned();

@@ -10,8 +10,10 @@ use headroom_core::controller::{Controller, Effect, Input, Measured, Override, S
 use headroom_core::fleet::{AlertSettings, Fleet, FleetDocument};
 use headroom_core::names::WorkloadName;
 use headroom_core::observation::TargetStatus;
+use headroom_core::outlook::History;
 use headroom_core::reading::{Absence, Sample};
-use headroom_core::units::{Level, Replicas, Timestamp};
+use headroom_core::say::Language;
+use headroom_core::units::{Level, Replicas, Span, Timestamp};
 use serde_json::json;
 
 /// One workload that wants as many replicas as its signal says, its target, and a clock.
@@ -24,14 +26,18 @@ struct World {
     refuses: Option<String>,
     /// Whether what is asked for becomes ready.
     starts: bool,
+    settings: AlertSettings,
     told: Vec<AlertNews>,
 }
 
 impl World {
     fn new() -> Self {
-        let document: FleetDocument = serde_json::from_value(json!({
-            "apiVersion": "headroom.dev/v1alpha1", "kind": "Fleet", "metadata": { "name": "shop" },
-            "spec": { "workloads": { "web": {
+        Self::with(&json!({}))
+    }
+
+    /// The same with some of the workload replaced.
+    fn with(changes: &serde_json::Value) -> Self {
+        let mut workload = json!({
                 "target": { "process": { "command": ["app"] } },
                 "price": "0.1 USD/h",
                 "replicas": { "min": 1, "max": 10 },
@@ -43,7 +49,13 @@ impl World {
                     "signal": "want", "perReplica": 1, "scaleInCooldown": "0s", "scaleOutCooldown": "0s" } }],
                 "behavior": { "scaleDown": { "stabilization": "0s" } },
                 "guards": { "approval": { "shrinkAbove": 6 } },
-            } } },
+        });
+        for (name, value) in changes.as_object().unwrap() {
+            workload[name] = value.clone();
+        }
+        let document: FleetDocument = serde_json::from_value(json!({
+            "apiVersion": "headroom.dev/v1alpha1", "kind": "Fleet", "metadata": { "name": "shop" },
+            "spec": { "workloads": { "web": workload } },
         }))
         .unwrap();
         let two = Replicas(2);
@@ -54,6 +66,7 @@ impl World {
             target: Ok(TargetStatus { wanted: two, ready: two, ..TargetStatus::default() }),
             refuses: None,
             starts: true,
+            settings: AlertSettings::default(),
             told: Vec::new(),
         }
     }
@@ -65,7 +78,7 @@ impl World {
     /// Seconds in which the signals say this; `None` says that they can't be read.
     fn pass(&mut self, seconds: u64, want: Option<f64>, cpu: Option<f64>) {
         for _ in 0..seconds {
-            self.at = self.at.plus(headroom_core::units::Span::seconds(1));
+            self.at = self.at.plus(Span::seconds(1));
             let at = self.at;
             let measured = |signal: &str, value: Option<f64>| Measured {
                 workload: Self::web(),
@@ -78,18 +91,24 @@ impl World {
             self.put(Input::Looked { at, workload: Self::web(), status: self.target.clone() });
             self.put(Input::Sampled { at, samples });
             self.put(Input::Tick { at });
-            let fleet = Arc::clone(self.controller.fleet());
-            let name = Self::web();
-            let (workload, memory) = (fleet.workload(&name).unwrap(), self.controller.memory(&name).unwrap());
-            let seen = Seen { at, name: &name, workload, memory };
-            self.told.extend(self.alerts.look(&AlertSettings::default(), &seen));
+            self.look();
         }
+    }
+
+    fn look(&mut self) {
+        let fleet = Arc::clone(self.controller.fleet());
+        let name = Self::web();
+        let (workload, memory) = (fleet.workload(&name).unwrap(), self.controller.memory(&name).unwrap());
+        let seen = Seen { at: self.at, name: &name, workload, memory };
+        self.told.extend(self.alerts.look(&self.settings, &seen));
     }
 
     fn put(&mut self, input: Input) {
         for effect in self.controller.handle(input) {
-            if let Effect::Act(action) = effect {
-                self.act(&action);
+            match effect {
+                Effect::Act(action) => self.act(&action),
+                Effect::Fit(order) => self.put(Input::Fitted { at: self.at, answer: order.run() }),
+                _ => {}
             }
         }
     }
@@ -118,7 +137,10 @@ impl World {
     }
 }
 
-use AlertKind::{ActionFailed, ApprovalNeeded, AtMaximum, CpuHigh, Flapping, Stuck, TargetUnseen};
+use AlertKind::{
+    ActionFailed, ApprovalNeeded, AtMaximum, CpuHigh, Flapping, ForecastDemoted, IdleResources, Stuck,
+    TargetUnseen,
+};
 use State::{Raised, Resolved};
 
 #[test]
@@ -223,4 +245,98 @@ fn a_change_that_waits_for_a_person_is_told_with_what_it_saves() {
     world.put(Input::Overridden { at: world.at, workload: World::web(), word });
     world.pass(2, Some(1.0), Some(0.5));
     assert_eq!(world.told(), [(ApprovalNeeded, Resolved)]);
+}
+
+/// B15: idle resources found (medium). A minimum of which little was needed for long, not a quiet hour, not absent data,
+/// and not a minimum of one.
+#[test]
+fn a_minimum_of_which_little_is_needed_for_long_is_told_with_the_one_that_would_do() {
+    let mut world = World::with(&json!({ "replicas": { "min": 8, "max": 10 } }));
+    world.settings.idle_after = Span::minutes(10);
+    world.pass(590, Some(0.5), Some(0.1));
+    world.pass(5, Some(2.0), Some(0.1));
+    assert_eq!(world.told(), [], "a quarter of it was needed once");
+    world.pass(400, Some(0.5), Some(0.1));
+    world.pass(5, Some(1.2), Some(0.1));
+    world.pass(100, None, Some(0.1));
+    assert_eq!(world.told(), [], "what is absent says nothing");
+    world.pass(120, Some(0.5), Some(0.1));
+    let alert = world.last().alert.clone();
+    assert!(alert.why.contains("at most 15 %") && alert.why.contains("`replicas.min: 2`"), "{}", alert.why);
+    assert!(
+        alert.why_in(Language::Korean).contains("`replicas.min: 2`이면"),
+        "{}",
+        alert.why_in(Language::Korean)
+    );
+    assert_eq!(world.told(), [(IdleResources, Raised)]);
+    // A restart ends nothing.
+    world.alerts = Alerts::restore(world.alerts.raised().cloned().collect());
+    world.pass(60, Some(0.5), Some(0.1));
+    assert_eq!(world.told(), []);
+    world.pass(2, Some(7.5), Some(0.1));
+    assert_eq!(world.told(), [(IdleResources, Resolved)]);
+
+    let mut one = World::new();
+    one.settings.idle_after = Span::minutes(10);
+    one.pass(1_300, Some(0.0), Some(0.0));
+    assert_eq!(one.told(), []);
+}
+
+/// A forecast that proved better and does so no more is told of an objective's workload, whose strategy says nothing of it.
+#[test]
+fn a_forecast_that_no_longer_proves_better_is_told_beside_an_objective() {
+    let mut world = World::with(&json!({
+        "signals": {
+            "want": { "push": { "unit": "perSecond" }, "freshFor": "10m", "forecast": {} },
+            "p95": { "push": { "unit": "seconds", "scope": "quality" }, "freshFor": "10m" },
+        },
+        "strategies": [{ "objective": { "latency": { "signal": "p95", "below": "200ms" }, "signal": "want" } }],
+        "guards": {},
+    }));
+    // Rises and falls with the day, then without any rule.
+    let daily = |minute: i64| {
+        let up = (minute / 5).rem_euclid(288);
+        f64::from(i32::try_from(100 + 5 * up.min(288 - up)).unwrap())
+    };
+    let wild = |minute: i64| f64::from(i32::try_from((minute / 5) * 7919 % 613).unwrap());
+    let minute = |world: &World| world.at.as_millis() / 60_000;
+    let pass = |world: &mut World, load: f64| {
+        world.at = world.at.plus(Span::minutes(1));
+        let at = world.at;
+        let measured = |signal: &str, value: f64| Measured {
+            workload: World::web(),
+            signal: signal.parse().unwrap(),
+            value: Ok(Sample::new(at, Level::new(value).unwrap())),
+        };
+        world.put(Input::Looked { at, workload: World::web(), status: world.target.clone() });
+        world.put(Input::Sampled { at, samples: vec![measured("want", load), measured("p95", 0.05)] });
+        world.put(Input::Tick { at });
+        world.look();
+    };
+    let begun = minute(&world) / 5 * 5;
+    let steps = (begun - 7 * 1440..begun).step_by(5).map(|m| Some(Level::new(daily(m)).unwrap())).collect();
+    let history = History { from: Timestamp::from_millis((begun - 7 * 1440) * 60_000), steps };
+    for _ in 0..10 {
+        let load = daily(minute(&world));
+        pass(&mut world, load);
+    }
+    let signal = "want".parse().unwrap();
+    world.put(Input::Recalled { at: world.at, workload: World::web(), signal, history: Ok(history) });
+    for _ in 0..60 {
+        let load = daily(minute(&world));
+        pass(&mut world, load);
+    }
+    assert!(world.told().iter().all(|(kind, _)| *kind != ForecastDemoted), "it proves better");
+    let mut demoted = None;
+    for _ in 0..2 * 1440 {
+        let load = wild(minute(&world));
+        pass(&mut world, load);
+        demoted = world.told.iter().find(|news| news.alert.kind == ForecastDemoted).cloned();
+        if demoted.is_some() {
+            break;
+        }
+    }
+    let demoted = demoted.expect("two days without a rule");
+    assert_eq!(demoted.state, Raised);
+    assert!(demoted.alert.why.contains("want"), "{}", demoted.alert.why);
 }

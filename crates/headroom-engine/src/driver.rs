@@ -375,7 +375,11 @@ impl Driver {
             }
             Message::LackingHistory(answer) => drop(answer.send(self.lacking_history())),
             Message::Watching(answer) => {
-                let watching = Watching { alerts: self.watch.raised(), sources: self.sources.views() };
+                let watching = Watching {
+                    alerts: self.watch.raised(),
+                    sources: self.sources.views(),
+                    notifiers: self.outbox.views(),
+                };
                 drop(answer.send(watching));
             }
             Message::Figures(answer) => {
@@ -892,6 +896,7 @@ impl Driver {
             notices: self.notices.iter().cloned().collect(),
             alerts: self.watch.raised(),
             sources: self.sources.views(),
+            notifiers: self.outbox.views(),
         }
     }
 

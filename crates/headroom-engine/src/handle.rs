@@ -27,7 +27,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use crate::driver::{Message, paid_for};
 use crate::figures::Figures;
 use crate::journal::Journal;
-use crate::outbox::Notifiers;
+use crate::outbox::{NotifierView, Notifiers};
 use crate::plan::Plan;
 use crate::ports::News;
 use crate::sources::SourceView;
@@ -82,6 +82,9 @@ pub struct Overview {
     /// The sources that were heard, by name.
     #[serde(default)]
     pub sources: Vec<SourceView>,
+    /// Who can be told, by name.
+    #[serde(default)]
+    pub notifiers: Vec<NotifierView>,
 }
 
 /// What people must know now, without the workloads.
@@ -91,6 +94,8 @@ pub struct Watching {
     pub alerts: Vec<Alert>,
     /// The sources that were heard, by name.
     pub sources: Vec<SourceView>,
+    /// Who can be told, by name.
+    pub notifiers: Vec<NotifierView>,
 }
 
 /// One workload as it is now.
@@ -216,7 +221,7 @@ impl EngineHandle {
         self.ask(Message::Overview).await
     }
 
-    /// The alerts and sources alone: a fleet of thousands is not looked over for them.
+    /// The alerts, sources and notifiers alone: a fleet of thousands is not looked over for them.
     ///
     /// # Errors
     /// [`HandleError::Gone`].

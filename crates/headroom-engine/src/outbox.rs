@@ -12,7 +12,10 @@ use std::time::Duration;
 use headroom_core::alert::{Delivery, State};
 use headroom_core::fleet::NotifierName;
 use headroom_core::names::FleetName;
+use headroom_core::say::Language;
 use headroom_core::units::{Span, Timestamp};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout};
 
@@ -53,8 +56,110 @@ pub struct NotifierFigures {
     pub given_up: u64,
     /// News on its way.
     pub waiting: usize,
-    /// Why the last attempt failed; `None` where it did not.
-    pub trouble: Option<String>,
+    /// When news arrived last; `None` where none ever did, as far as the journal goes back.
+    pub told_at: Option<Timestamp>,
+    /// What failed since; `None` where the last attempt did not.
+    pub trouble: Option<Trouble>,
+}
+
+/// A notifier's failures in a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// Since when.
+    pub since: Timestamp,
+    /// How many.
+    pub attempts: u32,
+    /// The last of them; holds no secret.
+    pub error: TellError,
+}
+
+/// Failures in a row after which a notifier is down; fewer are a hiccup.
+const DOWN_FROM: u32 = 3;
+
+/// How a notifier is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum NotifierState {
+    /// It does not take what it is told.
+    Down,
+    /// Its last attempts failed, which may be a hiccup, or some news was given up.
+    Failing,
+    /// It takes what it is told, or has not been told anything.
+    Fine,
+}
+
+/// A notifier as it is now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NotifierView {
+    /// What it is called.
+    pub name: NotifierName,
+    /// How it is.
+    pub state: NotifierState,
+    /// When news arrived last; absent where none ever did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told_at: Option<Timestamp>,
+    /// News on its way.
+    pub waiting: usize,
+    /// News that was given up since the start.
+    pub given_up: u64,
+    /// Since when it fails; absent where it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failing_since: Option<Timestamp>,
+    /// Why, in its own words; absent where it does not fail.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// Whether it refuses what it is told, so that waiting won't help.
+    #[serde(default)]
+    pub refuses: bool,
+}
+
+impl NotifierView {
+    /// `name` as its figures show it.
+    #[must_use]
+    pub fn new(name: &NotifierName, figures: &NotifierFigures) -> Self {
+        let trouble = figures.trouble.as_ref();
+        let state = match trouble {
+            Some(trouble) if trouble.attempts >= DOWN_FROM => NotifierState::Down,
+            Some(_) => NotifierState::Failing,
+            None if figures.given_up > 0 => NotifierState::Failing,
+            None => NotifierState::Fine,
+        };
+        Self {
+            name: name.clone(),
+            state,
+            told_at: figures.told_at,
+            waiting: figures.waiting,
+            given_up: figures.given_up,
+            failing_since: trouble.map(|trouble| trouble.since),
+            why: trouble.map(|trouble| trouble.error.to_string()),
+            refuses: trouble.is_some_and(|trouble| matches!(trouble.error, TellError::Refused(_))),
+        }
+    }
+
+    /// What to do; `None` where all is well.
+    #[must_use]
+    pub fn next_step(&self, language: Language) -> Option<&'static str> {
+        let (english, korean) = match (self.state, &self.why) {
+            (NotifierState::Fine, _) => return None,
+            (_, Some(_)) if self.refuses => (
+                "mend its settings under `notify.notifiers` in the policy: it refuses what it is told",
+                "정책의 `notify.notifiers` 설정을 고치세요. 보낸 내용을 거부하고 있습니다",
+            ),
+            (_, Some(_)) => (
+                "see that its server answers and that its secret is right; what waits is sent by itself once it does",
+                "서버가 응답하는지, 비밀 값이 맞는지 확인하세요. 복구되면 대기 중인 메시지를 자동으로 보냅니다",
+            ),
+            (_, None) => (
+                "read in the controller's stderr what was given up; it does not come again",
+                "컨트롤러의 stderr에서 포기한 메시지를 확인하세요. 다시 보내지 않습니다",
+            ),
+        };
+        Some(match language {
+            Language::English => english,
+            Language::Korean => korean,
+        })
+    }
 }
 
 type Shared = Arc<Mutex<BTreeMap<NotifierName, NotifierFigures>>>;
@@ -142,8 +247,23 @@ impl Outbox {
 
     /// Sends what an earlier run left on its way; what has nowhere to go is closed.
     pub(crate) async fn resume(&self, deliveries: Vec<Delivery>) {
+        match self.journal.last_told().await {
+            Ok(told) => {
+                for (name, at) in told {
+                    if let Some(figures) = lock(&self.figures).get_mut(&name) {
+                        figures.told_at = figures.told_at.max(Some(at));
+                    }
+                }
+            }
+            Err(error) => tracing::warn!(%error, "it is not known when notifiers were told last"),
+        }
         let stranded = self.send(deliveries);
         close(&self.journal, &stranded, "the policy has no such notifier").await;
+    }
+
+    /// Each notifier as it is now, by name.
+    pub(crate) fn views(&self) -> Vec<NotifierView> {
+        lock(&self.figures).iter().map(|(name, figures)| NotifierView::new(name, figures)).collect()
     }
 
     /// What was counted.
@@ -304,8 +424,10 @@ impl Worker {
                     tracing::info!(notifier = %self.name, failures = self.failures, "the notifier can be told again");
                 }
                 (self.failures, self.refusals) = (0, 0);
+                let at = now();
                 self.count(|figures| {
                     figures.told += batch.len() as u64;
+                    figures.told_at = Some(at);
                     figures.trouble = None;
                 });
                 close_with(&self.journal, &batch, |delivery| match &called {
@@ -353,9 +475,11 @@ impl Worker {
             TellError::Refused(_) => self.refusals + 1,
             TellError::Later(_) => 0,
         };
+        let (at, attempts) = (now(), self.failures);
         self.count(|figures| {
             figures.failures += 1;
-            figures.trouble = Some(error.to_string());
+            let since = figures.trouble.as_ref().map_or(at, |trouble| trouble.since);
+            figures.trouble = Some(Trouble { since, attempts, error: error.clone() });
         });
     }
 }
@@ -474,6 +598,41 @@ mod tests {
         assert_eq!((figures.told, figures.failures, figures.given_up), (3, 20, 0));
     }
 
+    /// While a notifier is down it is seen to be, with what waits, why and what to do; and that it is well again.
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_is_seen_and_its_end_too() {
+        let mut bench = bench(4, TellError::Later("connection refused".to_owned()));
+        let view = |bench: &Bench| bench.outbox.views().remove(0);
+        let before = view(&bench);
+        assert_eq!(
+            (before.state, before.told_at, before.next_step(Language::English)),
+            (NotifierState::Fine, None, None)
+        );
+        bench.send(vec![delivery("a", State::Raised, now()), delivery("b", State::Raised, now())]).await;
+        while view(&bench).state != NotifierState::Down || view(&bench).waiting != 2 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let down = view(&bench);
+        assert_eq!(down.why.as_deref(), Some("connection refused"));
+        assert!(down.failing_since.is_some() && down.told_at.is_none());
+        for (language, part) in [(Language::English, "server"), (Language::Korean, "서버")] {
+            assert!(down.next_step(language).is_some_and(|step| step.contains(part)));
+        }
+        assert_eq!(bench.taken.recv().await.unwrap().len(), 2);
+        bench.all_told().await;
+        let after = view(&bench);
+        assert_eq!((after.state, after.waiting, after.why), (NotifierState::Fine, 0, None));
+        let told_at = after.told_at.expect("it was told");
+        // The next run knows it from the journal.
+        let mut again = Outbox::new(bench.journal.clone());
+        let (sender, _taken) = mpsc::unbounded_channel();
+        let flaky = Flaky { failures: 0.into(), error: TellError::Later(String::new()), taken: sender };
+        let notifier: Arc<dyn Notifier> = Arc::new(flaky);
+        again.change(&"shop".parse().unwrap(), [("ops".parse().unwrap(), notifier)].into());
+        again.resume(vec![]).await;
+        assert!(again.views()[0].told_at.is_some_and(|at| at >= told_at));
+    }
+
     /// What was on its way when the program died is on its way again.
     #[tokio::test]
     async fn a_restart_goes_on_where_it_stood() {
@@ -535,6 +694,12 @@ mod tests {
         bench.all_told().await;
         let figures = bench.figures();
         assert_eq!((figures.told, figures.given_up), (1, 1));
+        let view = bench.outbox.views().remove(0);
+        assert_eq!(
+            (view.state, view.given_up),
+            (NotifierState::Failing, 1),
+            "what was lost is not forgotten"
+        );
     }
 
     /// What came and went in quiet hours is not told; what is still there when they end is.

@@ -114,7 +114,7 @@ pub trait Source: Send {
 }
 
 /// News of alerts, to be told together.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Notification {
     /// When it is told.
     pub at: Timestamp,

@@ -2,7 +2,7 @@
 //! told of them. Pure; the driver writes down what comes of it and sends it.
 
 use headroom_core::alert::{
-    Alert, AlertKind, AlertNews, Alerts, Delivery, Facts, Routes, Seen, Stand, Subject,
+    Alert, AlertKind, AlertNews, Alerts, Delivery, Facts, Routes, Seen, Stand, Subject, Why,
 };
 use headroom_core::controller::Controller;
 use headroom_core::decision::Decision;
@@ -59,18 +59,15 @@ impl Watch {
         }
         for (name, why) in sources.down() {
             let subject = Subject::Source(name.to_owned());
-            let stand = why.map_or(Stand::Clear, |why| Stand::Holds(Facts::only(why)));
+            let stand = why.map_or(Stand::Clear, |why| Stand::Holds(Facts::only(Why::Said(why.to_owned()))));
             news.extend(self.alerts.take(at, settings, &subject, AlertKind::SourceDown, stand));
         }
         let breaker = controller.breaker().map_or(Stand::Clear, |opened| {
-            let why = format!(
-                "{} replicas would have changed at once, and at most {} may; open until {}; `headroom breaker close` \
-                 lets them pass",
-                opened.changed, opened.most, opened.until
-            );
+            let why = Why::Opened { changed: opened.changed, most: opened.most, until: opened.until };
             Stand::Holds(Facts::only(why))
         });
-        let journal = journal.map_or(Stand::Clear, |why| Stand::Holds(Facts::only(why)));
+        let journal =
+            journal.map_or(Stand::Clear, |why| Stand::Holds(Facts::only(Why::Said(why.to_owned()))));
         for (kind, stand) in [(AlertKind::BreakerOpen, breaker), (AlertKind::JournalFailing, journal)] {
             news.extend(self.alerts.take(at, settings, &Subject::Fleet, kind, stand));
         }

@@ -50,6 +50,7 @@ export class Overview {
     this.recent = h("ol", { class: "feed" }, skeleton(4));
     this.alerts = h("section", { class: "panel", id: "alerts", "aria-label": t("alerts"), hidden: true });
     this.sources = h("section", { class: "panel", id: "sources", "aria-label": t("sources"), hidden: true });
+    this.notifiers = h("section", { class: "panel", id: "notifiers", "aria-label": t("notifiers"), hidden: true });
     this.notices = h("div", { class: "notices" });
     this.foot = h("footer", { class: "foot" });
     this.element = h("div", { class: "page overview" },
@@ -64,6 +65,7 @@ export class Overview {
           this.alerts,
           h("section", { class: "panel" }, h("header", { class: "panel-head" }, h("h2", {}, t("recent"))), this.recent),
           this.sources,
+          this.notifiers,
           this.notices)),
       this.foot);
     this.update();
@@ -96,6 +98,7 @@ export class Overview {
     this.#showRows(overview);
     this.#showAlerts(overview);
     this.#showSources(overview);
+    this.#showNotifiers(overview);
     this.#showNotices(overview.notices);
     this.#showFoot(overview);
   }
@@ -104,7 +107,7 @@ export class Overview {
     const print = JSON.stringify([version, startedAt]);
     if (print === this.footPrint) return;
     this.footPrint = print;
-    put(this.foot, h("span", {}, t("startedAt", { version }), " ", time(startedAt)), h("span", {}, t("localTime")), saves(t("workloads"), "overview"), saves(t("decisions"), "decisions", { changes: true, limit: 200 }), saves(t("alerts"), "alerts"), saves(t("sources"), "sources"), saves(t("notices"), "notices", { limit: 200 }), h("a", { href: "/openapi.json" }, t("api")));
+    put(this.foot, h("span", {}, t("startedAt", { version }), " ", time(startedAt)), h("span", {}, t("localTime")), saves(t("workloads"), "overview"), saves(t("blocked"), "held"), saves(t("decisions"), "decisions", { changes: true, limit: 200 }), saves(t("alerts"), "alerts"), saves(t("sources"), "sources"), saves(t("notifiers"), "notifiers"), saves(t("notices"), "notices", { limit: 200 }), h("a", { href: "/openapi.json" }, t("api")));
   }
 
   /** The list from its beginning, after the reader asked for another part of it. */
@@ -195,6 +198,17 @@ export class Overview {
       const age = Math.max(0, this.app.at - Date.parse(one.heardAt));
       text(this.ages.get(one.name), t("ago", { time: length(Math.floor(age / 1000) * 1000) }));
     }
+  }
+
+  #showNotifiers({ notifiers, notifiersInAll }) {
+    const print = JSON.stringify([notifiersInAll, notifiers]);
+    if (print === this.notifiersPrint) return;
+    this.notifiersPrint = print;
+    this.notifiers.hidden = notifiersInAll === 0;
+    const lame = notifiers.filter((one) => one.state !== "fine").length;
+    put(this.notifiers,
+      h("header", { class: "panel-head" }, h("h2", {}, t("notifiers")), h("span", { class: lame ? "count failed" : "muted" }, lame ? t("notifiersLame", { n: lame, all: notifiersInAll }) : t("notifiersFine"))),
+      h("ul", { class: "sources" }, notifiers.map(notifierItem), notifiersInAll > notifiers.length && h("li", { class: "rest" }, t("more", { n: notifiersInAll - notifiers.length }))));
   }
 
   #showTiles({ workloads }) {
@@ -362,7 +376,7 @@ export function alertItem(alert) {
   return h("div", { class: `alert ${alert.severity}`, "data-alert": alert.kind },
     h("span", { class: "alert-head" }, h("span", { class: `tag ${alert.severity}` }, t(`severity_${alert.severity}`)), subjectOf(alert), h("span", { class: "spring" }), time(alert.since)),
     h("p", { class: "alert-what" }, alert.headline),
-    h("p", { class: "alert-why", lang: "en" }, marked(alert.why, Date.parse(alert.since))),
+    h("p", { class: "alert-why" }, marked(alert.why, Date.parse(alert.since))),
     alert.nextStep && h("p", { class: "next-step" }, marked(alert.nextStep)));
 }
 
@@ -377,11 +391,26 @@ function sourceItem(one, ages) {
     one.nextStep && h("p", { class: "next-step" }, marked(one.nextStep)));
 }
 
+/** A notifier: whether it takes what it is told, what waits, why it fails and what to do. */
+function notifierItem(one) {
+  const counts = [one.waiting > 0 && t("notifierWaiting", { n: one.waiting }), one.givenUp > 0 && t("notifierGivenUp", { n: one.givenUp })].filter(Boolean);
+  return h("li", { class: `source-line ${one.state}`, "data-notifier": one.name },
+    h("span", { class: "source-head" }, h("i", { class: "dot", "aria-hidden": "true" }), h("b", {}, one.name), h("span", { class: "source-state" }, t(`notifier_${one.state}`)), h("span", { class: "spring" }),
+      h("span", { class: "source-age" }, one.toldAt ? [t("toldAt"), " ", time(one.toldAt)] : t("toldNever"))),
+    one.failingSince && h("p", { class: "muted" }, t("failingSince"), " ", time(one.failingSince)),
+    counts.length > 0 && h("p", { class: "muted" }, counts.join(" · ")),
+    one.why && h("p", { class: "alert-why", lang: "en" }, marked(one.why)),
+    one.nextStep && h("p", { class: "next-step" }, marked(one.nextStep)));
+}
+
+/** What is figures alone, in no language. */
+const WORDLESS = /(series|forecast|notices)$/;
+
 /** Links to what a view shows, as a table and as JSON. */
 export function saves(what, path, params = {}) {
-  const lang = path.endsWith("series") || path === "notices" ? undefined : language();
-  const link = (format) => h("a", { href: address(path, { ...params, lang, format }), download: `${path.replaceAll("/", "-")}.${format}`, "aria-label": t("exportFor", { what, format: format.toUpperCase() }) }, format.toUpperCase());
-  return h("span", { class: "saves" }, `${what}: `, link("csv"), " ", link("json"));
+  const lang = WORDLESS.test(path) ? undefined : language();
+  const link = (format) => h("a", { href: address(path, { ...params, lang, format }), download: `${path.replaceAll("/", "-")}.${format}`, "aria-label": t("exportFor", { what: what || path, format: format.toUpperCase() }) }, format.toUpperCase());
+  return h("span", { class: "saves" }, what && `${what}: `, link("csv"), " ", link("json"));
 }
 
 function tile(name, value, more, tone = "") {

@@ -168,6 +168,7 @@ export class WorkloadPage {
       view.pending && this.#pending(view.pending),
       view.freeze && h("p", { class: "callout frozen" }, icon("freeze"), h("span", {}, t("frozenBy", view.freeze), " · ", view.freeze.until ? until(view.freeze.until) : t("forEver"))),
       (seen?.troubles ?? []).map((trouble) => h("p", { class: "callout bad" }, icon("warn"), h("span", {}, trouble.message)))]);
+    this.#showSaves();
     const said = view.explanation;
     const at = view.latest ? Date.parse(view.latest.at) : Date.now();
     changed(this.nowText, [said?.headline, said?.until], () => [
@@ -189,8 +190,16 @@ export class WorkloadPage {
   #showRanges() {
     put(this.ranges, RANGES.map(([key]) =>
       h("button", { "aria-pressed": String(key === this.range[0]), "data-range": key, onclick: () => this.setRange(key) }, t(`r${key}`))));
+    this.#showSaves();
+  }
+
+  #showSaves() {
     const since = this.range[0];
-    put(this.saves, saves(t("series"), `workloads/${this.name}/series`, { since }), saves(t("decisions"), `workloads/${this.name}/decisions`, { since, limit: 200 }));
+    const isForecast = Boolean(this.view?.forecast);
+    changed(this.saves, [since, isForecast], () => [
+      saves(t("series"), `workloads/${this.name}/series`, { since }),
+      isForecast && saves(t("foreseen"), `workloads/${this.name}/forecast`),
+      saves(t("decisions"), `workloads/${this.name}/decisions`, { since, limit: 200 })]);
   }
 
   setRange(key) {
@@ -470,7 +479,7 @@ export class WorkloadPage {
         h("span", { class: "item-why" }, sentence(reasonOf(one.headline), at))),
       chosen && h("div", { class: "item-body", id: panel },
         chain(chosen.decision, chosen.explanation, chosen.action),
-        h("p", { class: "item-foot" }, h("code", {}, one.id),
+        h("p", { class: "item-foot" }, h("code", {}, one.id), h("span", { class: "spring" }), saves("", `decisions/${one.id}`),
           h("button", { class: "quiet", onclick: () => this.#copy(one.id) }, icon("link"), t("copyLink")))));
   }
 

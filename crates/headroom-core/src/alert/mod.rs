@@ -7,6 +7,7 @@
 
 mod route;
 mod say;
+mod why;
 mod workload;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use crate::units::{Price, Span, Timestamp};
 
 pub use route::{Delivery, Routes};
 pub use say::{headline, link, next_step, text, title};
+pub use why::{Why, why};
 pub use workload::Seen;
 
 use workload::Progress;
@@ -68,6 +70,8 @@ pub enum AlertKind {
     Flapping,
     /// `medium`: a change waits for a person.
     ApprovalNeeded,
+    /// `medium`: the least count is far more than was needed for a day (B15).
+    IdleResources,
     /// `high`: the replicas use too much cpu (B15).
     CpuHigh,
     /// `high`: a target refused a change (B15).
@@ -88,12 +92,13 @@ pub enum AlertKind {
 
 impl AlertKind {
     /// Every kind, the least severe first.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Scaled,
         Self::ForecastDemoted,
         Self::AtMaximum,
         Self::Flapping,
         Self::ApprovalNeeded,
+        Self::IdleResources,
         Self::CpuHigh,
         Self::ActionFailed,
         Self::Stuck,
@@ -110,7 +115,7 @@ impl AlertKind {
         match self {
             Self::Scaled => Severity::Info,
             Self::ForecastDemoted => Severity::Low,
-            Self::AtMaximum | Self::Flapping | Self::ApprovalNeeded => Severity::Medium,
+            Self::AtMaximum | Self::Flapping | Self::ApprovalNeeded | Self::IdleResources => Severity::Medium,
             Self::CpuHigh
             | Self::ActionFailed
             | Self::Stuck
@@ -131,6 +136,7 @@ impl AlertKind {
             Self::AtMaximum => "at-maximum",
             Self::Flapping => "flapping",
             Self::ApprovalNeeded => "approval-needed",
+            Self::IdleResources => "idle-resources",
             Self::CpuHigh => "cpu-high",
             Self::ActionFailed => "action-failed",
             Self::Stuck => "stuck",
@@ -151,6 +157,7 @@ impl AlertKind {
             | Self::ForecastDemoted
             | Self::Flapping
             | Self::ApprovalNeeded
+            | Self::IdleResources
             | Self::ActionFailed
             | Self::Stuck
             | Self::SourceDown
@@ -205,7 +212,7 @@ pub struct Cost {
 }
 
 /// Something that people must know.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Alert {
     /// Subject, kind and beginning: the same from the first message to the last.
@@ -218,8 +225,11 @@ pub struct Alert {
     pub subject: Subject,
     /// Since when it holds.
     pub since: Timestamp,
-    /// Why, in a sentence.
+    /// Why, in an English sentence.
     pub why: String,
+    /// The facts of that sentence; `None` after a restart, until the next look finds them again.
+    #[serde(skip)]
+    pub because: Option<Why>,
     /// What it costs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<Cost>,
@@ -231,8 +241,16 @@ pub struct Alert {
 impl Alert {
     fn new(kind: AlertKind, subject: Subject, since: Timestamp, facts: Facts) -> Self {
         let id = format!("{subject}-{}-{}", kind.code(), since.as_millis());
-        let Facts { why, cost, decision } = facts;
-        Self { id, kind, severity: kind.severity(), subject, since, why, cost, decision }
+        let Facts { why: because, cost, decision } = facts;
+        let why = why(&because, Language::English);
+        let severity = kind.severity();
+        Self { id, kind, severity, subject, since, why, because: Some(because), cost, decision }
+    }
+
+    /// Why, in a sentence in the reader's language; in English where the facts are not known.
+    #[must_use]
+    pub fn why_in(&self, language: Language) -> String {
+        self.because.as_ref().map_or_else(|| self.why.clone(), |because| why(because, language))
     }
 }
 
@@ -264,7 +282,7 @@ impl State {
 }
 
 /// News of an alert.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AlertNews {
     /// When.
@@ -276,10 +294,10 @@ pub struct AlertNews {
 }
 
 /// What is known about something that holds.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Facts {
-    /// Why, in a sentence.
-    pub why: String,
+    /// Why.
+    pub why: Why,
     /// What it costs.
     pub cost: Option<Cost>,
     /// The decision that shows it.
@@ -287,15 +305,15 @@ pub struct Facts {
 }
 
 impl Facts {
-    /// A sentence and no more.
+    /// Why, and no more.
     #[must_use]
-    pub fn only(why: impl Into<String>) -> Self {
-        Self { why: why.into(), ..Self::default() }
+    pub fn only(why: Why) -> Self {
+        Self { why, cost: None, decision: None }
     }
 }
 
 /// How something stands at one moment.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Stand {
     /// It holds.
     Holds(Facts),
@@ -412,8 +430,8 @@ fn step(
         (Some(Phase::Rising(since)), Stand::Holds(facts)) if at.since(since) >= hold => raise(since, facts),
         (Some(Phase::Raised(alert) | Phase::Falling(alert, _)), Stand::Holds(facts)) => {
             // The present facts are what a repeated message says; id and beginning stay.
-            let Facts { why, cost, decision } = facts;
-            (Some(Phase::Raised(Alert { why, cost, decision, ..alert })), None)
+            let Alert { kind, subject, since, id, .. } = alert;
+            (Some(Phase::Raised(Alert { id, ..Alert::new(kind, subject, since, facts) })), None)
         }
         (Some(Phase::Raised(alert)), Stand::Clear) if hold.is_zero() => resolve(alert),
         (Some(Phase::Raised(alert)), Stand::Clear) => (Some(Phase::Falling(alert, at)), None),
@@ -431,7 +449,7 @@ pub fn scaled(decision: &Decision, workload: &Workload) -> Option<AlertNews> {
     let cost = workload
         .price
         .map(|price| Cost { now: price.times(decision.from), then: Some(price.times(decision.to)) });
-    let why = crate::say::headline(decision, Language::English);
+    let why = Why::Said(crate::say::headline(decision, Language::English));
     let facts = Facts { why, cost, decision: Some(decision.id.clone()) };
     let subject = Subject::Workload(decision.id.workload.clone());
     let alert = Alert::new(AlertKind::Scaled, subject, decision.at, facts);
@@ -451,7 +469,7 @@ mod tests {
     }
 
     fn holds() -> Stand {
-        Stand::Holds(Facts::only("because"))
+        Stand::Holds(Facts::only(Why::Said("because".to_owned())))
     }
 
     /// Feeds one stand a row and gives what is told: the second, the state, the id.

@@ -12,7 +12,7 @@ use crate::units::{Span, Timestamp};
 const ALERTMANAGER_REPEAT: Span = Span::minutes(1);
 
 /// One message to one notifier.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Delivery {
     /// To whom.
@@ -133,7 +133,12 @@ mod tests {
 
     fn news(kind: AlertKind, state: State, seconds: i64) -> AlertNews {
         let subject = Subject::Workload("web".parse().unwrap());
-        let alert = Alert::new(kind, subject, Timestamp::from_millis(0), Facts::only("because"));
+        let alert = Alert::new(
+            kind,
+            subject,
+            Timestamp::from_millis(0),
+            Facts::only(crate::alert::Why::Said("because".to_owned())),
+        );
         AlertNews { at: Timestamp::from_millis(seconds * 1000), state, alert }
     }
 

@@ -30,6 +30,7 @@ fn what(kind: AlertKind) -> &'static str {
         AlertKind::AtMaximum => "at its maximum",
         AlertKind::Flapping => "flapping",
         AlertKind::ApprovalNeeded => "waiting for approval",
+        AlertKind::IdleResources => "larger than needed: its minimum is idle",
         AlertKind::CpuHigh => "short of cpu",
         AlertKind::ActionFailed => "failing to scale",
         AlertKind::Stuck => "stuck: replicas do not become ready",
@@ -52,6 +53,7 @@ pub fn headline(kind: AlertKind, language: Language) -> &'static str {
             AlertKind::AtMaximum => "최대치 도달",
             AlertKind::Flapping => "늘었다 줄었다 반복",
             AlertKind::ApprovalNeeded => "승인 대기",
+            AlertKind::IdleResources => "최소 레플리카가 놀고 있음",
             AlertKind::CpuHigh => "CPU 부족",
             AlertKind::ActionFailed => "확장·축소 실패",
             AlertKind::Stuck => "레플리카가 준비되지 않음",
@@ -82,6 +84,10 @@ pub fn next_step(kind: AlertKind, language: Language) -> Option<&'static str> {
             "`behavior.scaleDown.stabilization`을 늘리거나 전략의 범위를 넓히세요",
         ),
         AlertKind::ApprovalNeeded => ("approve or reject it", "승인하거나 거절하세요"),
+        AlertKind::IdleResources => (
+            "lower `replicas.min`, or raise `notify.alerts.idleBelow` if the reserve is meant",
+            "`replicas.min`을 낮추세요. 일부러 둔 여유라면 `notify.alerts.idleBelow`를 조정하세요",
+        ),
         AlertKind::CpuHigh => (
             "see whether the workload is at its maximum or held back; lower what a replica is to carry",
             "최대치이거나 보류 중인지 확인하고, 레플리카당 부하 목표를 낮추세요",

@@ -1,19 +1,23 @@
 //! How a workload stands, from its latest decision, its target and its past.
 
-use super::{AlertKind, Cost, Facts, Stand};
-use crate::decision::Decision;
+use std::collections::BTreeSet;
+
+use super::{AlertKind, Cost, Facts, Stand, Why};
+use crate::decision::{Advice, Decision};
 use crate::fleet::{AlertSettings, Ask, HostFigure, ProcessSignal, Signal, SignalSource, Workload};
 use crate::memory::Memory;
-use crate::names::WorkloadName;
+use crate::names::{SignalName, WorkloadName};
 use crate::observation::PoolStatus;
+use crate::reading::{Absence, Reading};
 use crate::reason::Reason;
-use crate::say::{Language, sentence};
-use crate::units::{Replicas, Span, Timestamp, Unit};
+use crate::units::{Level, Replicas, Span, Timestamp, Unit};
 
 /// A stretch in which turns of the count are counted.
 const TURNS_WITHIN: Span = Span::hours(1);
 /// A start may take so many times as long as it has been seen to take before replicas are called stuck.
 const PATIENCE: u64 = 3;
+/// Forecasts are judged by how they did so far ahead.
+const JUDGED_WITHIN: Span = Span::hours(1);
 
 /// A workload at one moment.
 #[derive(Clone, Copy)]
@@ -35,6 +39,10 @@ pub(super) struct Progress {
     short: Option<(Timestamp, Replicas)>,
     /// Whether its forecasts have counted.
     forecast_counted: bool,
+    /// The signals whose forecasts have proved better than naive ones. Bounded by the signals.
+    proved: BTreeSet<SignalName>,
+    /// Since when its least count is far more than was needed, and the largest share of it that was.
+    idle: Option<(Timestamp, Level)>,
 }
 
 /// How every kind of alert about a workload stands.
@@ -44,7 +52,7 @@ pub(super) fn stands(
     progress: &mut Progress,
 ) -> Vec<(AlertKind, Stand)> {
     let Some(decision) = seen.memory.latest() else { return Vec::new() };
-    let facts = |why: String| Facts { why, cost: cost(seen), decision: recorded(decision) };
+    let facts = |why: Why| Facts { why, cost: cost(seen), decision: recorded(decision) };
     vec![
         (AlertKind::AtMaximum, at_maximum(decision, facts)),
         (AlertKind::CpuHigh, cpu_high(settings, seen, decision, facts)),
@@ -54,7 +62,8 @@ pub(super) fn stands(
         (AlertKind::ApprovalNeeded, approval_needed(seen)),
         (AlertKind::Stuck, stuck(settings, seen, progress, facts)),
         (AlertKind::Flapping, flapping(settings, seen, facts)),
-        (AlertKind::ForecastDemoted, forecast_demoted(decision, progress, facts)),
+        (AlertKind::ForecastDemoted, forecast_demoted(seen, decision, progress, facts)),
+        (AlertKind::IdleResources, idle(settings, seen, decision, progress, facts)),
     ]
 }
 
@@ -78,17 +87,13 @@ fn unseen(decision: &Decision) -> Option<&Reason> {
     refused(decision, |why| matches!(why, Reason::TargetUnseen { .. }))
 }
 
-fn at_maximum(decision: &Decision, facts: impl Fn(String) -> Facts) -> Stand {
+fn at_maximum(decision: &Decision, facts: impl Fn(Why) -> Facts) -> Stand {
     if unseen(decision).is_some() {
         return Stand::Unknown;
     }
     let bound = decision.steps.iter().find(|step| matches!(step.why, Reason::AtMaximum { .. }));
-    bound.map_or(Stand::Clear, |step| {
-        Stand::Holds(facts(format!(
-            "{} replicas are wanted, and {} are the most allowed; raise `replicas.max` if they are needed",
-            step.from, step.to
-        )))
-    })
+    bound
+        .map_or(Stand::Clear, |step| Stand::Holds(facts(Why::AtMaximum { wanted: step.from, most: step.to })))
 }
 
 /// Whether a signal tells the use of cpu as a share.
@@ -105,18 +110,15 @@ fn cpu_high(
     settings: &AlertSettings,
     seen: &Seen<'_>,
     decision: &Decision,
-    facts: impl Fn(String) -> Facts,
+    facts: impl Fn(Why) -> Facts,
 ) -> Stand {
     let mut known = true;
     for (name, _) in seen.workload.signals.iter().filter(|(_, signal)| tells_cpu(signal)) {
         let reading = decision.signals.iter().find(|s| s.name == *name).map(|s| &s.reading);
         match reading.and_then(|reading| reading.fresh()) {
             Some(sample) if sample.value > settings.cpu_above.level => {
-                return Stand::Holds(facts(format!(
-                    "`{name}` is {}, above {}",
-                    Unit::Ratio.say(sample.value),
-                    Unit::Ratio.say(settings.cpu_above.level)
-                )));
+                let limit = settings.cpu_above.level;
+                return Stand::Holds(facts(Why::CpuHigh { signal: name.clone(), used: sample.value, limit }));
             }
             Some(_) => {}
             None => known = false,
@@ -125,24 +127,19 @@ fn cpu_high(
     if known { Stand::Clear } else { Stand::Unknown }
 }
 
-fn target_unseen(decision: &Decision, facts: impl Fn(String) -> Facts) -> Stand {
-    unseen(decision).map_or(Stand::Clear, |why| Stand::Holds(facts(sentence(why, Language::English))))
+fn target_unseen(decision: &Decision, facts: impl Fn(Why) -> Facts) -> Stand {
+    unseen(decision).map_or(Stand::Clear, |why| Stand::Holds(facts(why.into())))
 }
 
-fn plan_rejected(decision: &Decision, facts: impl Fn(String) -> Facts) -> Stand {
+fn plan_rejected(decision: &Decision, facts: impl Fn(Why) -> Facts) -> Stand {
     let why = refused(decision, |why| matches!(why, Reason::PlanRejected { .. }));
-    why.map_or(Stand::Clear, |why| Stand::Holds(facts(sentence(why, Language::English))))
+    why.map_or(Stand::Clear, |why| Stand::Holds(facts(why.into())))
 }
 
-fn action_failed(seen: &Seen<'_>, facts: impl Fn(String) -> Facts) -> Stand {
+fn action_failed(seen: &Seen<'_>, facts: impl Fn(Why) -> Facts) -> Stand {
     let failure = seen.memory.failure.as_ref().and_then(|failure| Some((failure.error.as_ref()?, failure)));
     failure.map_or(Stand::Clear, |(error, failure)| {
-        let times = if failure.in_a_row == 1 {
-            "once".into()
-        } else {
-            format!("{} times in a row", failure.in_a_row)
-        };
-        Stand::Holds(facts(format!("the target refused the change {times}: {error}")))
+        Stand::Holds(facts(Why::Refused { times: failure.in_a_row, error: error.clone() }))
     })
 }
 
@@ -153,10 +150,8 @@ fn approval_needed(seen: &Seen<'_>) -> Stand {
             .workload
             .price
             .map(|price| Cost { now: price.times(pending.from), then: Some(price.times(pending.to)) });
-        let why = format!(
-            "{} → {} waits until {}: `headroom approve {id}` or `headroom reject {id}`",
-            pending.from, pending.to, pending.until
-        );
+        let why =
+            Why::Waits { decision: id.clone(), from: pending.from, to: pending.to, until: pending.until };
         Stand::Holds(Facts { why, cost, decision: Some(id.clone()) })
     })
 }
@@ -165,7 +160,7 @@ fn stuck(
     settings: &AlertSettings,
     seen: &Seen<'_>,
     progress: &mut Progress,
-    facts: impl Fn(String) -> Facts,
+    facts: impl Fn(Why) -> Facts,
 ) -> Stand {
     let Some((_, status)) = seen.memory.status() else { return Stand::Unknown };
     if status.ready >= status.wanted {
@@ -183,27 +178,28 @@ fn stuck(
     if seen.at.since(since) < settings.stuck_after.max(expected.times(PATIENCE)) {
         return Stand::Clear;
     }
-    let trouble =
-        status.troubles.first().map_or_else(String::new, |trouble| format!(": {}", trouble.message));
-    Stand::Holds(facts(format!(
-        "{} of {} replicas are ready, and none has become so since {since}{trouble}",
-        status.ready, status.wanted
-    )))
+    let trouble = status.troubles.first().map(|trouble| trouble.message.clone());
+    Stand::Holds(facts(Why::Stuck { ready: status.ready, wanted: status.wanted, since, trouble }))
 }
 
-fn flapping(settings: &AlertSettings, seen: &Seen<'_>, facts: impl Fn(String) -> Facts) -> Stand {
+fn flapping(settings: &AlertSettings, seen: &Seen<'_>, facts: impl Fn(Why) -> Facts) -> Stand {
     let recent = seen.memory.changes().filter(|change| seen.at.since(change.at) <= TURNS_WITHIN);
     let grows: Vec<bool> = recent.filter(|c| c.from != c.to).map(|c| c.to > c.from).collect();
     let turns = grows.windows(2).filter(|pair| pair[0] != pair[1]).count();
     if turns < settings.flapping_at as usize {
         return Stand::Clear;
     }
-    Stand::Holds(facts(format!(
-        "the count turned {turns} times within {TURNS_WITHIN}; a longer `behavior.scaleDown.stabilization` damps it"
-    )))
+    Stand::Holds(facts(Why::Turned { times: turns, within: TURNS_WITHIN }))
 }
 
-fn forecast_demoted(decision: &Decision, progress: &mut Progress, facts: impl Fn(String) -> Facts) -> Stand {
+/// What strategies say of their forecasts, else what the record of a forecast signal says: an objective reckons with a
+/// signal without a word about it.
+fn forecast_demoted(
+    seen: &Seen<'_>,
+    decision: &Decision,
+    progress: &mut Progress,
+    facts: impl Fn(Why) -> Facts,
+) -> Stand {
     let mut stand = Stand::Unknown;
     for recommendation in &decision.recommendations {
         match recommendation.advice.why() {
@@ -214,11 +210,97 @@ fn forecast_demoted(decision: &Decision, progress: &mut Progress, facts: impl Fn
                 progress.forecast_counted = true;
                 stand = Stand::Clear;
             }
-            why @ Reason::ForecastUnproved { .. } if progress.forecast_counted => {
-                return Stand::Holds(facts(sentence(why, Language::English)));
+            why @ Reason::ForecastUnproved { .. } => {
+                if progress.forecast_counted {
+                    return Stand::Holds(facts(why.into()));
+                }
+                return Stand::Unknown;
             }
             _ => {}
         }
     }
+    if stand != Stand::Unknown {
+        return stand;
+    }
+    for (signal, outlook) in seen.memory.outlooks() {
+        let Some(standing) = outlook.standing(JUDGED_WITHIN) else { continue };
+        if standing.is_better() {
+            progress.proved.insert(signal.clone());
+            stand = Stand::Clear;
+        } else if progress.proved.contains(signal) {
+            let [loss, naive] = [standing.loss, standing.yardstick_loss].map(|l| Level::new(l).ok());
+            let why = Reason::ForecastUnproved { signal: signal.clone(), loss, naive };
+            return Stand::Holds(facts((&why).into()));
+        }
+    }
     stand
+}
+
+/// Whether the least count has been far more than was needed, for long.
+fn idle(
+    settings: &AlertSettings,
+    seen: &Seen<'_>,
+    decision: &Decision,
+    progress: &mut Progress,
+    facts: impl Fn(Why) -> Facts,
+) -> Stand {
+    let min = seen.workload.replicas.min;
+    let Some((_, status)) = seen.memory.status() else { return Stand::Unknown };
+    // One replica is what being there costs.
+    if min <= Replicas::ONE || status.wanted > min {
+        progress.idle = None;
+        return Stand::Clear;
+    }
+    let Some(need) = need(decision) else { return Stand::Unknown };
+    let Ok(share) = Level::new(need / min.as_f64()) else { return Stand::Unknown };
+    if share >= settings.idle_below.level {
+        progress.idle = None;
+        return Stand::Clear;
+    }
+    let (since, most) = progress.idle.unwrap_or((seen.at, share));
+    let most = if share > most { share } else { most };
+    progress.idle = Some((since, most));
+    if seen.at.since(since) < settings.idle_after {
+        // What was raised before a restart is not over because the controller has not seen it for a day.
+        return Stand::Unknown;
+    }
+    let enough = Replicas::ceil(most.get() * min.as_f64()).max(Replicas::ONE);
+    Stand::Holds(facts(Why::Idle { min, share: most, since, enough }))
+}
+
+/// How many replicas' worth the strategies need, in fractions where they tell them; `None` where that is not known:
+/// because a signal is absent, or because nobody says anything.
+fn need(decision: &Decision) -> Option<f64> {
+    let is_absent = |reading: &Reading| match reading {
+        Reading::Fresh(_) | Reading::Missing(Absence::Idle) => false,
+        Reading::Stale { .. } | Reading::Missing(_) => true,
+    };
+    if decision.signals.iter().any(|seen| is_absent(&seen.reading)) {
+        return None;
+    }
+    let needs = decision.recommendations.iter().filter_map(|recommendation| match &recommendation.advice {
+        Advice::Wants { replicas, why }
+        | Advice::Floor { replicas, why }
+        | Advice::Content { replicas, why } => Some(fraction(why).unwrap_or(replicas.as_f64())),
+        Advice::Ceiling { .. } | Advice::Abstains { .. } => None,
+    });
+    needs.max_by(f64::total_cmp)
+}
+
+/// The load in replicas, where a reason holds both.
+fn fraction(why: &Reason) -> Option<f64> {
+    let over = |load: Level, each: Level| (each > Level::ZERO).then(|| load.get() / each.get());
+    match why {
+        Reason::SharePerReplica { seen, per_replica } => over(seen.value, *per_replica),
+        Reason::TowardsTarget { seen, target, ready } => {
+            over(seen.value, *target).map(|share| share * ready.as_f64())
+        }
+        Reason::ObjectiveNeeds { weighed }
+        | Reason::ObjectiveKeeps { weighed, .. }
+        | Reason::ObjectiveSpares { weighed, .. } => {
+            let expected = weighed.expected.get().max(weighed.demand.value.get());
+            over(Level::new(expected).ok()?, weighed.per_replica)
+        }
+        _ => None,
+    }
 }

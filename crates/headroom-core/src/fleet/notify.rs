@@ -221,6 +221,11 @@ pub struct AlertSettings {
     pub stuck_after: Span,
     /// Turns within an hour (growing after shrinking, or the other way round) at which `flapping` is raised.
     pub flapping_at: u32,
+    /// `idleResources` is raised where, at `replicas.min`, less than this share of what those replicas carry was needed
+    /// for `idleAfter` (B15). 0% turns it off.
+    pub idle_below: Quantity,
+    /// See `idleBelow`. A day holds every hour of it: what is idle at night may be needed at noon.
+    pub idle_after: Span,
 }
 
 impl Default for AlertSettings {
@@ -230,6 +235,8 @@ impl Default for AlertSettings {
             hold: Span::seconds(60),
             stuck_after: Span::minutes(5),
             flapping_at: 6,
+            idle_below: Quantity::ratio(Level::new(0.2).unwrap_or(Level::ZERO)),
+            idle_after: Span::hours(24),
         }
     }
 }
@@ -262,6 +269,11 @@ impl Notify {
         if !self.alerts.cpu_above.fits(Unit::Ratio) {
             problems
                 .push(Problem::new(alerts.key("cpuAbove"), "must be a share").help("write it as 90% or 0.9"));
+        }
+        if !self.alerts.idle_below.fits(Unit::Ratio) {
+            problems.push(
+                Problem::new(alerts.key("idleBelow"), "must be a share").help("write it as 20% or 0.2"),
+            );
         }
         if self.alerts.flapping_at == 0 {
             problems.push(Problem::new(alerts.key("flappingAt"), "must be at least 1"));

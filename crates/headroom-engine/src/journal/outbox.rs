@@ -70,6 +70,29 @@ impl Reader {
         .await
     }
 
+    /// When each notifier was told last, as far as messages are kept.
+    ///
+    /// # Errors
+    /// The journal can't be read.
+    pub async fn last_told(&self) -> Result<Vec<(NotifierName, Timestamp)>, JournalError> {
+        self.read("read when notifiers were told", |db| {
+            let mut told = db.prepare(
+                "SELECT substr(name, 1, instr(name, '/') - 1) AS notifier, max(done_at) FROM delivery \
+                 WHERE outcome LIKE 'told%' GROUP BY notifier",
+            )?;
+            let mut rows = told.query([])?;
+            let mut all = Vec::new();
+            while let Some(row) = rows.next()? {
+                // A name that is none any more belongs to no notifier that can be asked about.
+                if let Ok(name) = row.get::<_, String>(0)?.parse() {
+                    all.push((name, Timestamp::from_millis(row.get(1)?)));
+                }
+            }
+            Ok(all)
+        })
+        .await
+    }
+
     /// The messages of which it is not known what came of them, oldest first.
     ///
     /// # Errors

@@ -4,14 +4,17 @@
 //! fine says what to do. `docs/troubleshooting.md` has a section for each check, under the check's name.
 
 use anyhow::Result;
+use headroom_core::alert::{self, Alert, AlertKind};
 use headroom_core::decision::{Advice, Decision, Outcome};
 use headroom_core::observation::TargetStatus;
 use headroom_core::reading::{Absence, Reading};
 use headroom_core::reason::Reason;
 use headroom_core::say::{self, Language};
+use headroom_core::together::Opened;
 use headroom_core::units::{Replicas, Span, Timestamp};
 use headroom_engine::driver::now;
 use headroom_engine::handle::{Overview, WorkloadView};
+use headroom_engine::outbox::{NotifierState, NotifierView};
 use headroom_engine::sources::SourceView;
 use serde::Serialize;
 
@@ -149,7 +152,10 @@ fn examine(overview: &Overview, at: Timestamp) -> Vec<Check> {
             "start `headroom run` without --advise once you agree with what it says",
         ));
     }
+    checks.push(journal(overview));
+    checks.extend(overview.breaker.as_ref().map(breaker));
     checks.extend(overview.sources.iter().map(source));
+    checks.extend(overview.notifiers.iter().map(|view| notifier(view, overview.at)));
     for view in &overview.workloads {
         let target = target(view, overview.at);
         checks.push(target.of(view));
@@ -182,8 +188,76 @@ fn examine(overview: &Overview, at: Timestamp) -> Vec<Check> {
                 .of(view),
             ),
         }
+        checks.extend(idle(view, &overview.alerts).map(|check| check.of(view)));
     }
     checks
+}
+
+/// Can the journal be written?
+fn journal(overview: &Overview) -> Check {
+    match overview.alerts.iter().find(|alert| alert.kind == AlertKind::JournalFailing) {
+        Some(alert) => Check::broken(
+            "journal",
+            format!("can't be written, so nothing is changed: {}", alert.why),
+            next_step(alert.kind),
+        ),
+        None => Check::fine("journal", "is written"),
+    }
+}
+
+/// Is anything held back by the breaker?
+fn breaker(opened: &Opened) -> Check {
+    Check::warning(
+        "breaker",
+        format!(
+            "{} replicas would have changed at once, {} may: nothing shrinks until {}",
+            opened.changed,
+            opened.most,
+            moment(opened.until)
+        ),
+        "look at `headroom status` for what would go, then `headroom breaker close`",
+    )
+}
+
+/// Is the least count far more than is needed?
+fn idle(view: &WorkloadView, alerts: &[Alert]) -> Option<Check> {
+    let alert = alerts.iter().find(|alert| {
+        alert.kind == AlertKind::IdleResources && alert.subject.workload() == Some(&view.name)
+    })?;
+    Some(Check::warning("idle", alert.why.clone(), next_step(alert.kind)))
+}
+
+fn next_step(kind: AlertKind) -> &'static str {
+    alert::next_step(kind, Language::English).unwrap_or_default()
+}
+
+/// Are people told?
+fn notifier(view: &NotifierView, at: Timestamp) -> Check {
+    let told = view.told_at.map_or_else(
+        || "was not told anything yet".to_owned(),
+        |told| format!("was told {} ago", ago(at, told)),
+    );
+    let mut says = format!("`{}` {told}", view.name);
+    if view.waiting > 0 {
+        says.push_str(&format!("; {} wait", view.waiting));
+    }
+    if view.given_up > 0 {
+        says.push_str(&format!("; {} were given up", view.given_up));
+    }
+    if let Some(since) = view.failing_since {
+        let why = view.why.as_deref().unwrap_or("it does not answer");
+        says.push_str(&format!("; it fails since {}: {why}", moment(since)));
+    }
+    match (view.state, view.next_step(Language::English)) {
+        (NotifierState::Down, next) => Check::broken("notifier", says, next.unwrap_or_default()),
+        (NotifierState::Failing, next) => Check::warning("notifier", says, next.unwrap_or_default()),
+        (NotifierState::Fine, _) => Check::fine("notifier", says),
+    }
+}
+
+/// How long ago, to the second.
+fn ago(at: Timestamp, then: Timestamp) -> Span {
+    Span::seconds(at.since(then).as_millis() / 1000)
 }
 
 /// Can the source be read as a whole?
@@ -440,6 +514,61 @@ mod tests {
         }
     }
 
+    /// Whether people are told: last delivery, what waits, why it fails, what to do. And what else is the fleet's.
+    #[test]
+    fn notifiers_the_journal_the_breaker_and_idle_minimums_are_checked() {
+        let mut overview = view(&json!({}));
+        let told = json!({ "name": "ops", "state": "fine", "toldAt": "2026-11-21T09:29:56Z", "waiting": 0, "givenUp": 0 });
+        let fresh = json!({ "name": "ops", "state": "fine", "waiting": 0, "givenUp": 0 });
+        let hiccup = json!({ "name": "ops", "state": "failing", "waiting": 1, "givenUp": 0,
+            "failingSince": "2026-11-21T09:29:59Z", "why": "connection refused" });
+        let down = json!({ "name": "ops", "state": "down", "toldAt": "2026-11-21T09:00:00Z", "waiting": 3, "givenUp": 0,
+            "failingSince": "2026-11-21T09:20:00Z", "why": "it answered 500" });
+        let lost = json!({ "name": "ops", "state": "failing", "waiting": 0, "givenUp": 2 });
+        for (notifier, state, parts) in [
+            (told, State::Fine, vec!["`ops` was told 5s ago"]),
+            (fresh, State::Fine, vec!["not told anything yet"]),
+            (hiccup, State::Warning, vec!["1 wait", "connection refused"]),
+            (down, State::Broken, vec!["30m1s ago", "3 wait", "it answered 500"]),
+            (lost, State::Warning, vec!["2 were given up"]),
+        ] {
+            overview.notifiers = vec![serde_json::from_value(notifier).unwrap()];
+            let checks = examine(&overview, overview.at);
+            let check = checks.iter().find(|check| check.name == "notifier").unwrap();
+            assert_eq!(check.state, state, "{check:?}");
+            assert_eq!(check.next.is_some(), state != State::Fine, "{check:?}");
+            for part in parts {
+                assert!(check.says.contains(part), "{part}: {check:?}");
+            }
+        }
+        let found = |overview: &Overview, name: &str| {
+            examine(overview, overview.at).into_iter().find(|check| check.name == name)
+        };
+        assert_eq!(found(&overview, "journal").unwrap().state, State::Fine);
+        assert_eq!((found(&overview, "breaker"), found(&overview, "idle")), (None, None));
+        let alert = |kind: &str, subject: serde_json::Value, why: &str| {
+            serde_json::from_value(json!({ "id": kind, "kind": kind, "severity": "high", "subject": subject,
+                "since": "2026-11-21T09:00:00Z", "why": why }))
+            .unwrap()
+        };
+        overview.alerts = vec![
+            alert("journalFailing", json!("fleet"), "permission denied"),
+            alert("idleResources", json!({ "workload": "web" }), "at most 12 % was needed"),
+        ];
+        overview.breaker = serde_json::from_value(json!({ "at": "2026-11-21T09:29:00Z",
+            "until": "2026-11-21T09:39:00Z", "workload": "web", "changed": 12, "most": 10 }))
+        .unwrap();
+        for (name, state, part) in [
+            ("journal", State::Broken, "permission denied"),
+            ("idle", State::Warning, "12 %"),
+            ("breaker", State::Warning, "12 replicas"),
+        ] {
+            let check = found(&overview, name).unwrap();
+            assert_eq!(check.state, state);
+            assert!(check.says.contains(part) && check.next.is_some(), "{check:?}");
+        }
+    }
+
     #[test]
     fn clocks_may_be_a_little_apart_either_way() {
         let at = |ms: i64| Timestamp::from_millis(1_000_000 + ms);
@@ -462,6 +591,11 @@ mod tests {
             "permission",
             "clock",
             "mode",
+            "journal",
+            "breaker",
+            "source",
+            "notifier",
+            "idle",
             "target",
             "obeying",
             "samples",
