@@ -33,9 +33,9 @@ pub mod world;
 
 pub use chart::Chart;
 pub use peer::Contender;
-pub use report::render_html;
+pub use report::{STYLE, date, escape, render_html};
 pub use run::{
     ContenderResult, DecisionLog, Loads, LoggedDecision, Observer, OptimumResult, Outcome, SimError,
     SimulateOptions, run,
 };
-pub use table::render_table;
+pub use table::{figure, percent, render_table};

@@ -24,7 +24,8 @@ pub(crate) const BOTTOM: f64 = 28.0;
 const COLOURS: [&str; 8] =
     ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#8f7f00", "#7f7f7f"];
 
-pub(crate) const STYLE: &str = "
+/// The style of a page that is a report: light or dark as the reader has it, with tables that scroll.
+pub const STYLE: &str = "
 :root{color-scheme:light dark;--ink:#1c1c1e;--soft:#6b6b70;--line:#d8d8dc;--paper:#fff;--fill:#eceff3}
 @media(prefers-color-scheme:dark){:root{--ink:#e8e8ea;--soft:#9a9aa0;--line:#3a3a3e;--paper:#151517;--fill:#24272c}}
 *{box-sizing:border-box}
@@ -75,11 +76,15 @@ pub fn render_html(outcome: &Outcome) -> String {
     page
 }
 
-pub(crate) fn escape(text: &str) -> String {
+/// Text as HTML shows it.
+#[must_use]
+pub fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
-pub(crate) fn date(at: Timestamp) -> String {
+/// A moment to the minute, in UTC.
+#[must_use]
+pub fn date(at: Timestamp) -> String {
     let text = at.to_string();
     // 2026-11-21T09:30:00.000Z reads better as 2026-11-21 09:30 UTC.
     match (text.get(..10), text.get(11..16)) {

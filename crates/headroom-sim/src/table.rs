@@ -67,7 +67,8 @@ fn dash() -> String {
 }
 
 /// A share as per cent with as many places as say something.
-pub(crate) fn percent(share: f64) -> String {
+#[must_use]
+pub fn percent(share: f64) -> String {
     let p = share * 100.0;
     if p == 0.0 {
         "0 %".to_owned()
@@ -83,7 +84,8 @@ pub(crate) fn percent(share: f64) -> String {
 }
 
 /// A figure with three or four significant places.
-pub(crate) fn figure(v: f64) -> String {
+#[must_use]
+pub fn figure(v: f64) -> String {
     let places = if v >= 1000.0 {
         0
     } else if v >= 100.0 {

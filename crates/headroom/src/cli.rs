@@ -53,6 +53,10 @@ pub(crate) enum Format {
     Json,
     /// For programs, and people.
     Yaml,
+    /// A page of its own; `report` only.
+    Html,
+    /// Markdown; `report` only.
+    Md,
 }
 
 /// The language of explanations.
@@ -87,6 +91,8 @@ pub(crate) enum Command {
     History(History),
     /// Say of everything whether it is fine, and what to do where it is not
     Doctor,
+    /// Say what a stretch of time came to, to hand on: hours, cost, changes, objectives, idle resources, forecasts
+    Report(Report),
     /// Leave a workload alone for a while
     Freeze(Freeze),
     /// Let a frozen workload go on
@@ -258,6 +264,17 @@ pub(crate) struct History {
     /// Go on with what is decided from now on, oldest first, until Ctrl-C.
     #[arg(long)]
     pub follow: bool,
+}
+
+/// Arguments of `report`.
+#[derive(Debug, Args)]
+pub(crate) struct Report {
+    /// How far back from the journal's last moment.
+    #[arg(long, default_value = "7d", value_name = "TIME")]
+    pub since: Span,
+    /// Only these workloads; by default all.
+    #[arg(long, value_name = "NAME")]
+    pub workload: Vec<WorkloadName>,
 }
 
 /// Arguments of `freeze`.

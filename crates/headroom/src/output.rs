@@ -40,7 +40,7 @@ impl Printer {
     /// Prints `value` for programs, or what `text` makes of it for people.
     pub(crate) fn print<T: Serialize>(&self, value: &T, text: impl FnOnce(&T) -> String) -> Result<()> {
         let out = match self.format {
-            Format::Text => text(value),
+            Format::Text | Format::Html | Format::Md => text(value),
             Format::Json => serde_json::to_string_pretty(value)?,
             Format::Yaml => serde_saphyr::to_string(value)?,
         };

@@ -94,7 +94,7 @@ fn is_unreachable(error: &anyhow::Error) -> bool {
 /// Prints one decision in a line; false once nobody reads any more.
 fn line(decision: &Decision, printer: Printer) -> Result<bool> {
     let line = match printer.format {
-        Format::Text => format!(
+        Format::Text | Format::Html | Format::Md => format!(
             "{}  {}  {}",
             super::explain::moment(decision.at),
             decision.id,

@@ -18,6 +18,7 @@ mod journal;
 mod plan;
 mod progress;
 mod push;
+mod report;
 mod run;
 mod simulate;
 mod status;
@@ -26,13 +27,19 @@ mod top;
 
 use anyhow::{Context, Result};
 
-use crate::cli::{Cli, Command};
-use crate::exit::Exit;
+use crate::cli::{Cli, Command, Format};
+use crate::exit::{Exit, Failure};
 use crate::output::{Printer, coloured};
 
 /// Runs the command of `cli`.
 pub(crate) fn run(cli: &Cli) -> Result<Exit> {
     let printer = Printer::new(cli);
+    if matches!(cli.output, Format::Html | Format::Md) && !matches!(cli.command, Command::Report(_)) {
+        return Err(Failure::error(
+            Exit::Usage,
+            "only `headroom report` prints html and md; others print text, json and yaml",
+        ));
+    }
     match &cli.command {
         // These two have a runtime of their own making, or none.
         Command::Lb { socket } => return balancer(socket),
@@ -69,6 +76,7 @@ pub(crate) fn run(cli: &Cli) -> Result<Exit> {
             Command::Reject(args) => approve::run(args, false, cli).await,
             Command::Breaker(command) => breaker::run(command, cli).await,
             Command::Push(args) => push::run(args, cli).await,
+            Command::Report(args) => report::run(args, cli, printer).await,
             Command::Backtest(args) => backtest::run(args, cli, printer).await,
             Command::Replay => journal::replay(cli, printer).await,
             Command::Journal(args) => journal::run(args, cli).await,

@@ -1,0 +1,342 @@
+//! Reading what a report holds out of the journal.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Result, bail};
+use headroom_core::controller::Snapshot;
+use headroom_core::decision::{Advice, Decision};
+use headroom_core::fleet::{AlertSettings, Fleet, Signal, Workload};
+use headroom_core::memory::Memory;
+use headroom_core::names::{SignalName, WorkloadName};
+use headroom_core::outlook::Outlook;
+use headroom_core::reason::Reason;
+use headroom_core::strategy::Strategy;
+use headroom_core::units::{Level, Price, Replicas, Span, Timestamp, Unit};
+use headroom_engine::journal::{
+    ActionOutcome, DRAINING, DecisionQuery, MAX_PAGE, Query, READY, Reader, STARTING, Series, SeriesPoint,
+    SeveralQuery,
+};
+
+use super::{Changes, Foreseen, Idle, Kept, Of, Report};
+
+/// What is to hold is read in stretches so long that the journal answers in minutes, as long as it keeps them.
+const STRETCH: Span = Span::hours(5);
+/// Steps of a course: as many as a picture shows.
+const COURSE: usize = 120;
+/// Hours of an average month.
+const MONTH: f64 = 730.0;
+
+/// What `since` to `until` came to, for all workloads or for `only` these.
+pub(super) async fn report(
+    reader: &Reader,
+    snapshot: Snapshot,
+    since: Timestamp,
+    until: Timestamp,
+    only: &[WorkloadName],
+) -> Result<Report> {
+    let fleet = Fleet::new(snapshot.fleet)
+        .map_err(|problems| anyhow::anyhow!("the recorded policy is not valid any more: {problems:?}"))?;
+    if let Some(unknown) = only.iter().find(|name| fleet.workload(name).is_none()) {
+        bail!("the journal knows no workload called `{unknown}`");
+    }
+    let defaults = AlertSettings::default();
+    let settings = fleet.notify().map_or(&defaults, |notify| &notify.alerts);
+    let mut workloads = Vec::new();
+    for (name, workload) in fleet.workloads() {
+        let Some(memory) = snapshot.memories.get(name) else { continue };
+        if only.is_empty() || only.contains(name) {
+            let past = Past { reader, name, workload, since, until };
+            workloads.push(past.report(memory, settings).await?);
+        }
+    }
+    let total = Report::total(&workloads);
+    let notes = notes(&workloads, since, until);
+    Ok(Report { fleet: fleet.name().to_string(), since, until, total, workloads, notes })
+}
+
+fn notes(workloads: &[Of], since: Timestamp, until: Timestamp) -> Vec<String> {
+    let mut notes = vec![
+        "“Fixed” is as many replicas all the time as were ready at the most; prices are those of the policy in force, and a warm \
+         pool is not counted."
+            .to_owned(),
+        "What is over an objective is told by points of a minute where the journal keeps them, else of an hour: “over” \
+         counts points whose mean is over the limit, “touched” those in which any sample is."
+            .to_owned(),
+    ];
+    let hours = hours(until.since(since));
+    let partly: Vec<_> = workloads.iter().filter(|of| of.recorded_hours < 0.98 * hours).collect();
+    if !partly.is_empty() {
+        let names: Vec<_> =
+            partly.iter().map(|of| format!("`{}` ({:.1} h)", of.workload, of.recorded_hours)).collect();
+        notes.push(format!(
+            "Not all of the {hours:.1} h is recorded, and what is not is in no figure: {}.",
+            names.join(", ")
+        ));
+    }
+    let unpriced: Vec<_> =
+        workloads.iter().filter(|of| of.price.is_none()).map(|of| format!("`{}`", of.workload)).collect();
+    if !unpriced.is_empty() {
+        notes.push(format!("Without a price in the policy, and so without a cost: {}.", unpriced.join(", ")));
+    }
+    notes
+}
+
+/// One workload's past.
+struct Past<'a> {
+    reader: &'a Reader,
+    name: &'a WorkloadName,
+    workload: &'a Workload,
+    since: Timestamp,
+    until: Timestamp,
+}
+
+impl Past<'_> {
+    async fn report(&self, memory: &Memory, settings: &AlertSettings) -> Result<Of> {
+        let demand = demand(self.workload, memory);
+        let mut names = [READY, STARTING, DRAINING].map(str::to_owned).to_vec();
+        names.extend(demand.as_ref().map(|(signal, _)| signal.to_string()));
+        let found = self.read(&names, self.since, self.until).await?;
+        let [ready, starting, draining] = [0, 1, 2].map(|i| self.weigh(&found[i]));
+        let load = found.get(3).map(|series| self.weigh(series)).unwrap_or_default();
+        let running: f64 = [&ready, &starting, &draining].into_iter().map(|points| area(points)).sum();
+        let recorded = ready.iter().map(|weighed| weighed.hours).sum();
+        let most = Replicas::ceil(ready.iter().map(|weighed| weighed.point.max).fold(0.0, f64::max));
+        let dollars = |replica_hours: f64| self.workload.price.map(|price| money(price, replica_hours));
+        let (changes, failed_actions) = (self.changes().await?, self.failed_actions().await?);
+        Ok(Of {
+            workload: self.name.clone(),
+            tier: self.workload.tier.clone(),
+            recorded_hours: recorded,
+            replica_hours: running,
+            most,
+            price: self.workload.price,
+            dollars: dollars(running),
+            dollars_fixed: dollars(most.as_f64() * recorded),
+            utilisation: demand.as_ref().and_then(|(_, each)| utilisation(&load, &ready, *each)),
+            changes,
+            failed_actions,
+            objectives: self.objectives().await?,
+            idle: demand.as_ref().and_then(|(_, each)| self.idle(&load, *each, settings)),
+            forecasts: self.forecasts(memory),
+            course: self.course(&ready, found[0].resolution),
+        })
+    }
+
+    async fn read(&self, series: &[String], since: Timestamp, until: Timestamp) -> Result<Vec<Series>> {
+        let query = SeveralQuery {
+            workload: self.name.clone(),
+            series: series.to_vec(),
+            since,
+            until: until.plus(Span::millis(1)),
+            max_points: 0,
+        };
+        Ok(self.reader.several(query).await?)
+    }
+
+    /// Points with the hours that each of them stands for within the time of the report.
+    fn weigh(&self, series: &Series) -> Vec<Weighed> {
+        let within = |point: &SeriesPoint| {
+            let end = point.at.plus(series.resolution).min(self.until);
+            end.since(point.at.max(self.since))
+        };
+        series.points.iter().map(|point| Weighed { point: *point, hours: hours(within(point)) }).collect()
+    }
+
+    async fn changes(&self) -> Result<Vec<Changes>> {
+        let mut by_reason: BTreeMap<&'static str, (u64, u64)> = BTreeMap::new();
+        let mut before = None;
+        loop {
+            let query = Query {
+                workload: Some(self.name.clone()),
+                since: Some(self.since),
+                until: Some(self.until.plus(Span::millis(1))),
+                before,
+                limit: MAX_PAGE,
+            };
+            let page = self.reader.decisions(DecisionQuery { query, only_changes: true }).await?;
+            for decision in &page.entries {
+                let (grew, shrank) =
+                    by_reason.entry(deciding(decision).map_or("?", Reason::code)).or_default();
+                if decision.to > decision.from {
+                    *grew += 1;
+                } else if decision.to < decision.from {
+                    *shrank += 1;
+                }
+            }
+            before = page.older;
+            if before.is_none() {
+                break;
+            }
+        }
+        let change = |(reason, (grew, shrank)): (&str, (u64, u64))| Changes {
+            reason: reason.to_owned(),
+            grew,
+            shrank,
+        };
+        let mut changes: Vec<_> = by_reason.into_iter().map(change).collect();
+        changes.sort_by_key(|change| std::cmp::Reverse(change.grew + change.shrank));
+        Ok(changes)
+    }
+
+    async fn failed_actions(&self) -> Result<u64> {
+        let (mut failed, mut before) = (0, None);
+        loop {
+            let query = Query {
+                workload: Some(self.name.clone()),
+                since: Some(self.since),
+                until: Some(self.until.plus(Span::millis(1))),
+                before,
+                limit: MAX_PAGE,
+            };
+            let page = self.reader.actions(query).await?;
+            let ends = page.entries.iter().filter_map(|entry| entry.end.as_ref());
+            failed += ends.filter(|end| matches!(end.outcome, ActionOutcome::Failed(_))).count() as u64;
+            before = page.older;
+            if before.is_none() {
+                return Ok(failed);
+            }
+        }
+    }
+
+    /// What was to hold, in points of a minute where they are kept.
+    async fn objectives(&self) -> Result<Vec<Kept>> {
+        let mut kept = Vec::new();
+        for strategy in &self.workload.strategies {
+            let Strategy::Objective(objective) = strategy else { continue };
+            for below in [&objective.latency, &objective.utilisation].into_iter().flatten() {
+                let mut of = Kept {
+                    signal: below.signal.clone(),
+                    unit: self.workload.signals.get(&below.signal).map_or(Unit::Count, Signal::unit),
+                    below: below.below.level,
+                    allowed: objective.violations.level,
+                    measured_hours: 0.0,
+                    over_hours: 0.0,
+                    touched_hours: 0.0,
+                    worst: 0.0,
+                    points_of: Span::ZERO,
+                };
+                let names = [below.signal.to_string()];
+                let (mut from, mut last) = (self.since, None);
+                while from < self.until {
+                    let to = from.plus(STRETCH).min(self.until);
+                    let found = self.read(&names, from, to).await?;
+                    let points = self.weigh(&found[0]);
+                    // A point that reaches over the edge of a stretch is told in both.
+                    for weighed in points.iter().filter(|w| last.is_none_or(|last| w.point.at > last)) {
+                        of.take(weighed, found[0].resolution);
+                    }
+                    last = points.last().map(|weighed| weighed.point.at).max(last);
+                    from = to;
+                }
+                kept.push(of);
+            }
+        }
+        Ok(kept)
+    }
+
+    fn idle(&self, load: &[Weighed], each: Level, settings: &AlertSettings) -> Option<Idle> {
+        let min = self.workload.replicas.min;
+        if min <= Replicas::ONE || load.is_empty() {
+            return None;
+        }
+        let needed = load.iter().map(|weighed| weighed.point.max).fold(0.0, f64::max) / each.get();
+        let share = needed / min.as_f64();
+        if share >= settings.idle_below.level.get() {
+            return None;
+        }
+        let enough = Replicas::ceil(needed).max(Replicas::ONE);
+        let spare = min.minus(enough.0).as_f64();
+        let dollars_a_month = self.workload.price.map(|price| money(price, spare * MONTH));
+        Some(Idle { min, share, enough, dollars_a_month })
+    }
+
+    fn forecasts(&self, memory: &Memory) -> Vec<Foreseen> {
+        let foreseen = |(signal, outlook): (&SignalName, &Outlook)| {
+            let unit = self.workload.signals.get(signal)?.unit();
+            let accuracy = outlook.foresight(signal, unit, false).accuracy?;
+            Some(Foreseen { signal: signal.clone(), unit, accuracy })
+        };
+        memory.outlooks().filter_map(foreseen).collect()
+    }
+
+    /// Ready replicas in equal steps, none shorter than a point.
+    fn course(&self, ready: &[Weighed], resolution: Span) -> Vec<Option<f64>> {
+        let length = self.until.since(self.since).as_millis().max(1);
+        let points = usize::try_from(length / resolution.as_millis().max(1)).unwrap_or(COURSE);
+        let steps = points.clamp(1, COURSE);
+        let mut sums = vec![(0.0, 0.0); steps];
+        for weighed in ready.iter().filter(|weighed| weighed.hours > 0.0) {
+            let at = weighed.point.at.since(self.since).as_millis();
+            let place = usize::try_from(u128::from(at) * steps as u128 / u128::from(length)).unwrap_or(0);
+            let (sum, hours) = &mut sums[place.min(steps - 1)];
+            *sum += weighed.point.mean * weighed.hours;
+            *hours += weighed.hours;
+        }
+        sums.into_iter().map(|(sum, hours)| (hours > 0.0).then(|| sum / hours)).collect()
+    }
+}
+
+/// A point and the hours it stands for.
+#[derive(Clone, Copy)]
+struct Weighed {
+    point: SeriesPoint,
+    hours: f64,
+}
+
+impl Kept {
+    fn take(&mut self, Weighed { point, hours }: &Weighed, length: Span) {
+        self.measured_hours += hours;
+        if point.mean > self.below.get() {
+            self.over_hours += hours;
+        }
+        if point.max > self.below.get() {
+            self.touched_hours += hours;
+        }
+        self.worst = self.worst.max(point.max);
+        self.points_of = self.points_of.max(length);
+    }
+}
+
+/// The load and what one replica carries of it, where the policy says so or it was learned.
+fn demand(workload: &Workload, memory: &Memory) -> Option<(SignalName, Level)> {
+    let found = workload.strategies.iter().find_map(|strategy| match strategy {
+        Strategy::TargetTracking(rule) => Some((rule.signal.clone(), rule.per_replica.as_ref()?.level)),
+        Strategy::Objective(rule) => {
+            Some((rule.demand(workload)?.clone(), memory.capacity(workload)?.usable))
+        }
+        _ => None,
+    });
+    found.filter(|(_, each)| *each > Level::ZERO)
+}
+
+/// The reason behind a change: behind "the highest want wins", why that was wanted.
+fn deciding(decision: &Decision) -> Option<&Reason> {
+    let main = decision.main_reason()?;
+    if !matches!(main, Reason::HighestWant { .. }) {
+        return Some(main);
+    }
+    let wants = decision.recommendations.iter().filter_map(|said| match &said.advice {
+        Advice::Wants { replicas, why } => Some((*replicas, why)),
+        _ => None,
+    });
+    wants.max_by_key(|(replicas, _)| *replicas).map(|(_, why)| why).or(Some(main))
+}
+
+fn area(points: &[Weighed]) -> f64 {
+    points.iter().map(|weighed| weighed.point.mean * weighed.hours).sum()
+}
+
+fn utilisation(load: &[Weighed], ready: &[Weighed], each: Level) -> Option<f64> {
+    let carried: f64 = area(ready) * each.get();
+    (carried > 0.0 && !load.is_empty()).then(|| area(load) / carried)
+}
+
+fn hours(span: Span) -> f64 {
+    span.as_secs_f64() / 3600.0
+}
+
+fn money(price: Price, replica_hours: f64) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "a million dollars an hour are 1e12 of them")]
+    let dollars = price.as_micro_dollars_per_hour() as f64 / 1e6;
+    dollars * replica_hours
+}
