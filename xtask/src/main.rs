@@ -42,6 +42,9 @@ enum Task {
         /// Where the pictures are put.
         #[arg(default_value = "target/screenshots")]
         folder: std::path::PathBuf,
+        /// Of the controller that runs here (127.0.0.1:7070), small ones for the documentation.
+        #[arg(long, value_name = "ADDRESS")]
+        of: Option<std::net::SocketAddr>,
     },
     /// Fly random fleets with faults until the time is over; the first broken invariant ends it
     Swarm(swarm::Options),
@@ -54,7 +57,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Task::Bench { what, output, plan, frontier } => {
             bench::run(what, output, plan.as_deref(), &frontier)?;
         }
-        Task::Screenshots { folder } => screenshots::run(&folder)?,
+        Task::Screenshots { folder, of } => screenshots::run(&folder, of)?,
         Task::Swarm(options) => return Ok(swarm::run(&options)),
     }
     Ok(ExitCode::SUCCESS)

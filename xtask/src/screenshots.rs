@@ -1,16 +1,18 @@
 //! Pictures of every view of the page: light and dark, wide and narrow, in both languages.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Result, bail};
 
-/// Takes the pictures into `folder`.
-pub(crate) fn run(folder: &Path) -> Result<()> {
+/// Takes the pictures into `folder`: of every view, or of a controller that runs.
+pub(crate) fn run(folder: &Path, of: Option<SocketAddr>) -> Result<()> {
     let folder = std::path::absolute(folder)?;
     let taken = Command::new(env!("CARGO"))
         .args(["run", "--locked", "-p", "headroom-api", "--example", "page_pictures", "--"])
         .arg(&folder)
+        .args(of.map(|address| address.to_string()))
         .current_dir(crate::tidy::root())
         .status()?;
     if !taken.success() {

@@ -1,7 +1,9 @@
 //! Takes pictures of every view of the page, light and dark, wide and narrow, in both languages:
 //! `cargo run -p headroom-api --example page_pictures -- FOLDER`, or `cargo xtask screenshots FOLDER`.
 //!
-//! The server is the one of `page_fixture`: the real engine with an hour of made-up history.
+//! The server is the one of `page_fixture`: the real engine with an hour of made-up history. With an address
+//! (`FOLDER 127.0.0.1:7070`) the pictures are of the controller that runs there, `headroom demo` say: its overview and its
+//! first workload, wide and light, as WebP for the documentation.
 
 #[path = "../tests/support/browser.rs"]
 #[expect(dead_code, reason = "the tests of the page use all of it")]
@@ -29,6 +31,9 @@ const WIDTHS: [(&str, u32, u32); 2] = [("wide", 1400, 1000), ("narrow", 390, 844
 async fn main() -> std::io::Result<()> {
     let folder = std::env::args().nth(1).unwrap_or_else(|| "screenshots".to_owned());
     std::fs::create_dir_all(&folder)?;
+    if let Some(address) = std::env::args().nth(2) {
+        return of_running(Path::new(&folder), &address).await;
+    }
     let shop = Shop::open("127.0.0.1:0", PAST).await;
     let Some(page) = Browser::open(shop.address).await else { return Ok(()) };
     // A source that is down, as it is now and then.
@@ -62,8 +67,7 @@ async fn main() -> std::io::Result<()> {
                         "document.querySelector('{shows}') && !document.querySelector('.skeleton')"
                     ))
                     .await;
-                    // Bars that stick to the window must not stand in the middle of the picture.
-                    page.see("(window.scrollTo(0, 0), true)").await;
+                    show_all(&page).await;
                     let name = format!("{view}-{language}-{size}-{scheme}.png");
                     std::fs::write(Path::new(&folder).join(&name), page.picture(true).await)?;
                     println!("{name}");
@@ -74,4 +78,44 @@ async fn main() -> std::io::Result<()> {
     page.close(&[]).await;
     shop.close().await;
     Ok(())
+}
+
+/// Takes the documentation's pictures of a controller that runs.
+async fn of_running(folder: &Path, address: &str) -> std::io::Result<()> {
+    let address = address.parse().map_err(std::io::Error::other)?;
+    let Some(page) = Browser::open(address).await else { return Ok(()) };
+    let (_, width, height) = WIDTHS[0];
+    page.resize(width, height).await;
+    page.prefer("light").await;
+    let overview = Ask::get(address, "/api/v1/fleet").send().await.json();
+    let first = overview["workloads"][0]["name"].as_str().unwrap_or_default().to_owned();
+    // Its largest step up tells the most.
+    let changes = format!("/api/v1/headlines?workload={first}&changes=true&limit=200");
+    let changes = Ask::get(address, &changes).send().await.json();
+    let grown = |change: &serde_json::Value| {
+        change["to"].as_i64().zip(change["from"].as_i64()).map(|(to, from)| to - from)
+    };
+    let largest = changes["headlines"].as_array().into_iter().flatten().max_by_key(|change| grown(change));
+    let decision = largest.and_then(|change| change["id"].as_str()).unwrap_or_default().to_owned();
+    for (name, place, shows) in [
+        ("overview", "#/".to_owned(), ".spark-line"),
+        ("workload", format!("#/d/{decision}"), ".item.open .chain"),
+    ] {
+        page.go("?").await;
+        page.go(&place).await;
+        page.until(&format!("document.querySelector('{shows}') && !document.querySelector('.skeleton')"))
+            .await;
+        show_all(&page).await;
+        std::fs::write(folder.join(format!("page-{name}.webp")), page.small_picture().await)?;
+    }
+    page.close(&[]).await;
+    Ok(())
+}
+
+/// Makes the page fit for a picture of all of it: what lies outside the window is drawn too, and bars that stick to the
+/// window do not stand in the middle.
+async fn show_all(page: &Browser) {
+    page.see("(document.styleSheets[0].insertRule('.rows > li { content-visibility: visible }'), true)")
+        .await;
+    page.see("(window.scrollTo(0, 0), true)").await;
 }

@@ -240,6 +240,10 @@ async fn alerts_sources_and_what_was_learned_are_on_the_page() {
     looking_at_the_page(async |shop, page| {
         page.until("document.querySelector('#alerts [data-alert=approvalNeeded] .next-step')?.innerText.length > 5").await;
         page.until("document.querySelector('[data-source=balancer].fine .source-age')?.innerText.endsWith('ago')").await;
+        // Who is told: one takes it, one is down, each with what to do.
+        page.until("document.querySelector('[data-notifier=ops].fine .source-age time')").await;
+        page.until("document.querySelector('[data-notifier=pager].down .next-step')?.innerText.includes('server')").await;
+        page.until("document.querySelector('[data-notifier=pager] .alert-why')?.innerText.includes('503')").await;
         for _ in 0..3 {
             let value = Err(Absence::SourceFailed("connection refused".to_owned()));
             let measured = Measured { workload: support::name("thumbnails"), signal: "queue".parse().expect("a name"), value };
@@ -251,6 +255,9 @@ async fn alerts_sources_and_what_was_learned_are_on_the_page() {
         page.press("l").await;
         page.until("document.querySelector('[data-source=warehouse] .source-state')?.innerText === '장애'").await;
         page.until("document.querySelector('#alerts [data-alert=sourceDown] .next-step')?.innerText.includes('서버')").await;
+        page.until("document.querySelector('#alerts [data-alert=approvalNeeded] .alert-why')?.innerText.includes('승인을 기다립니다')").await;
+        page.until("document.querySelector('.notices .alert-what')?.innerText === '소스 장애'").await;
+        page.until("document.querySelector('[data-notifier=pager] .source-state')?.innerText === '장애'").await;
         page.press("l").await;
         page.until("document.documentElement.lang === 'en'").await;
 
@@ -262,6 +269,7 @@ async fn alerts_sources_and_what_was_learned_are_on_the_page() {
         page.until(&says("starts took no longer")).await;
         page.go("#/w/search").await;
         page.until(&says("One replica carries")).await;
+        page.until("document.querySelector('.key.tone-limit')?.innerText.includes('objective') && document.querySelector('path.limit')").await;
         (shop, page)
     })
     .await;

@@ -633,6 +633,57 @@ mod tests {
         assert!(again.views()[0].told_at.is_some_and(|at| at >= told_at));
     }
 
+    /// None is lost over an outage of more than ten minutes with a restart in the middle of it, and what may have arrived
+    /// comes again under the same id.
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_of_ten_minutes_and_a_restart_lose_nothing() {
+        let ids: Vec<_> = (0..60).map(|n| format!("alert-{n:02}")).collect();
+        let before = bench(u32::MAX, TellError::Later("down".to_owned()));
+        let begun = Instant::now();
+        for id in &ids {
+            before.send(vec![delivery(id, State::Raised, now())]).await;
+            tokio::time::sleep(Duration::from_secs(5)).await;
+        }
+        assert!(begun.elapsed() >= Duration::from_secs(300) && before.figures().told == 0);
+        let Bench { _folder, journal, outbox, .. } = before;
+        // It ends in the middle of the outage, and another begins with what the journal holds.
+        drop(outbox);
+        let (sender, mut taken) = mpsc::unbounded_channel();
+        let restart = |failures: u32| {
+            let flaky = Flaky {
+                failures: failures.into(),
+                error: TellError::Later("down".to_owned()),
+                taken: sender.clone(),
+            };
+            let notifier: Arc<dyn Notifier> = Arc::new(flaky);
+            let mut outbox = Outbox::new(journal.clone());
+            outbox.change(&"shop".parse().unwrap(), [("ops".parse().unwrap(), notifier)].into());
+            outbox
+        };
+        // Ten failures with pauses that double to a minute: five minutes more.
+        let untold = journal.untold().await.unwrap();
+        let again = restart(11);
+        again.resume(untold.clone()).await;
+        let mut told = Vec::new();
+        while told.len() < ids.len() {
+            told.extend(taken.recv().await.unwrap());
+        }
+        assert!(begun.elapsed() >= Duration::from_secs(600), "{:?}", begun.elapsed());
+        let expected: Vec<_> = ids.iter().map(|id| format!("{id} raised")).collect();
+        assert_eq!(told, expected, "each once, in order");
+        while !journal.untold().await.unwrap().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        // One that ended after it was told and before that was written down tells again, under the same ids.
+        let third = restart(0);
+        third.resume(untold).await;
+        let mut twice = Vec::new();
+        while twice.len() < ids.len() {
+            twice.extend(taken.recv().await.unwrap());
+        }
+        assert_eq!(twice, expected);
+    }
+
     /// What was on its way when the program died is on its way again.
     #[tokio::test]
     async fn a_restart_goes_on_where_it_stood() {

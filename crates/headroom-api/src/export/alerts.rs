@@ -93,6 +93,24 @@ const RULES: &[Rule] = &[
         next: "headroom thaw {{ $labels.workload }}",
     },
     Rule {
+        name: "HeadroomIdleResources",
+        severity: "medium",
+        // B15. It is a day old when it is raised.
+        expr: "headroom_alerts{kind=\"idle-resources\"} > 0",
+        wait: "0s",
+        summary: "{{ $value }} workloads have a minimum of which little was needed for a day",
+        next: "headroom report; then lower replicas.min",
+    },
+    Rule {
+        name: "HeadroomNotTold",
+        severity: "medium",
+        // Longer than any grouping, and than the pauses after a hiccup.
+        expr: "headroom_notifications_waiting > 0",
+        wait: "10m",
+        summary: "{{ $labels.notifier }}: {{ $value }} messages can't be delivered",
+        next: "headroom doctor",
+    },
+    Rule {
         name: "HeadroomJournalFails",
         severity: "high",
         expr: "increase(headroom_journal_commit_failures_total[5m]) > 0",

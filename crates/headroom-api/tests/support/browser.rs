@@ -191,7 +191,15 @@ impl Browser {
 
     /// The window as a PNG, or with `whole` all of the page, however long it is.
     pub(crate) async fn picture(&self, whole: bool) -> Vec<u8> {
-        let asked = json!({ "format": "png", "captureBeyondViewport": whole });
+        self.capture(json!({ "format": "png", "captureBeyondViewport": whole })).await
+    }
+
+    /// The whole page as a small WebP.
+    pub(crate) async fn small_picture(&self) -> Vec<u8> {
+        self.capture(json!({ "format": "webp", "quality": 82, "captureBeyondViewport": true })).await
+    }
+
+    async fn capture(&self, asked: Value) -> Vec<u8> {
         let answer = self.devtools("Page.captureScreenshot", asked).await;
         base64::engine::general_purpose::STANDARD
             .decode(answer["data"].as_str().expect("a picture"))

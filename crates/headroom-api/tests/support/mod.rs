@@ -13,7 +13,7 @@ use headroom_api::{ApiOptions, Token, serve};
 use headroom_core::action::Action;
 use headroom_core::controller::{Controller, Effect, Input, Measured, Override, Settled};
 use headroom_core::decision::Outcome;
-use headroom_core::fleet::{Fleet, FleetDocument};
+use headroom_core::fleet::{Fleet, FleetDocument, NotifierName};
 use headroom_core::memory::Freeze;
 use headroom_core::names::{ReplicaId, WorkloadName};
 use headroom_core::observation::{Phase, PoolStatus, ReplicaStatus, TargetStatus, Trouble};
@@ -23,10 +23,32 @@ use headroom_engine::driver::{Start, Targets, feed, now, start};
 use headroom_engine::handle::EngineHandle;
 use headroom_engine::journal::{Batch, DataDir, Journal, Retention};
 use headroom_engine::outbox::Notifiers;
-use headroom_engine::ports::{Leave, News, Source, Target, TargetError};
+use headroom_engine::ports::{Leave, News, Notification, Notifier, Source, Target, TargetError, TellError};
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+
+/// A notifier that takes what it is told, or whose server is down.
+struct FakeNotifier {
+    answers: bool,
+}
+
+#[async_trait]
+impl Notifier for FakeNotifier {
+    async fn tell(&self, _: &Notification) -> Result<Option<String>, TellError> {
+        if self.answers { Ok(None) } else { Err(TellError::Later("it answered 503: no backend".to_owned())) }
+    }
+}
+
+/// The policy's notifiers; `pager` is down.
+fn notifiers(fleet: &Fleet) -> Notifiers {
+    let all = fleet.notify().into_iter().flat_map(|notify| notify.notifiers.keys());
+    let fake = |name: &NotifierName| {
+        let notifier: Arc<dyn Notifier> = Arc::new(FakeNotifier { answers: name.as_str() != "pager" });
+        (name.clone(), notifier)
+    };
+    all.map(fake).collect()
+}
 
 /// The policy of the shop.
 pub(crate) fn fleet() -> Fleet {
@@ -41,7 +63,13 @@ pub(crate) fn fleet_with(shared: &serde_json::Value) -> Fleet {
         "apiVersion": "headroom.dev/v1alpha1",
         "kind": "Fleet",
         "metadata": { "name": "shop" },
-        "spec": { "sources": { "warehouse": { "http": { "url": "http://127.0.0.1:9/" } } }, "workloads": {
+        "spec": { "sources": { "warehouse": { "http": { "url": "http://127.0.0.1:9/" } } }, "notify": {
+            "notifiers": {
+                "ops": { "webhook": { "url": "http://127.0.0.1:9/ops" } },
+                "pager": { "webhook": { "url": "http://127.0.0.1:9/pager" } }
+            },
+            "routes": [{ "to": ["ops", "pager"] }]
+        }, "workloads": {
             "web": {
                 "tier": "web",
                 "target": process(json!({ "DATABASE_PASSWORD": "hunter2" })),
@@ -497,10 +525,10 @@ impl Shop {
                 (workload.clone(), Arc::new(target) as Arc<dyn Target>)
             })
             .collect();
-        let (handle, engine) =
-            start(Start { fleet, journal, targets, notifiers: Notifiers::new(), advise: false })
-                .await
-                .expect("the engine starts");
+        let notifiers = notifiers(&fleet);
+        let (handle, engine) = start(Start { fleet, journal, targets, notifiers, advise: false })
+            .await
+            .expect("the engine starts");
         let every = tokio::time::interval(std::time::Duration::from_secs(1));
         let source = feed(&handle, Box::new(FakeSource { world, every }));
         let token = Token::load_or_create(&dir.path().join("token")).expect("a token");

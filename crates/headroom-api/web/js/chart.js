@@ -8,6 +8,8 @@ const LEFT = 54;
 const RIGHT = 10;
 const TOP = 10;
 const BOTTOM = 20;
+/** Lines of changes nearer than so many pixels become one. */
+const MARK_ROOM = 7;
 /** Steps between the ticks of a time axis, in milliseconds. */
 const TIME_STEPS = [15e3, 30e3, 60e3, 120e3, 300e3, 600e3, 900e3, 1800e3, 3600e3, 7200e3, 10800e3, 21600e3, 43200e3, 86400e3, 172800e3, 432000e3];
 
@@ -62,7 +64,7 @@ function ticks(top, parts) {
 }
 
 /**
- * One chart. `series`: `{ key, label, kind, tone }` with kind `line`, `step`, `stack` (drawn on top of each other) or
+ * One chart. `series`: `{ key, label, kind, tone }` with kind `line`, `step`, `limit`, `stack` (drawn on top of each other) or
  * `room`; `between: [low, high]` fills the room between two series, and the room where the first
  * exceeds the second in another tone; `bands: [[low, high]]` fills what is foreseen. A series of kind `room` is only read out, in a `format` of its own.
  */
@@ -180,12 +182,12 @@ export class Chart {
     for (const one of this.series) if (one.kind !== "room" || this.bands.some(([, high]) => high === one.key)) for (const v of values[one.key] ?? []) if (v > most) most = v;
     for (const layer of stack) for (const v of layer.above) if (v > most) most = v;
     for (const { max } of Object.values(spread)) for (const v of max) if (v > most) most = v;
-    const marked = scale(most, this.unit, this.integers);
-    const top = marked.at(-1);
+    const levels = scale(most, this.unit, this.integers);
+    const top = levels.at(-1);
     const x = (i) => this.#x(from + (i + 0.5) * step);
     const y = (v) => bottom - (Math.min(v, top) / top) * (bottom - TOP);
     const nodes = [];
-    for (const value of marked) {
+    for (const value of levels) {
       nodes.push(s("line", { class: value === 0 ? "axis" : "gridline", x1: LEFT, x2: width - RIGHT, y1: y(value), y2: y(value) }));
       nodes.push(s("text", { class: "tick", x: LEFT - 7, y: y(value) + 3.5, "text-anchor": "end" }, this.format(value)));
     }
@@ -197,8 +199,13 @@ export class Chart {
       if (place < LEFT + 14 || place > width - RIGHT - 14) continue;
       nodes.push(s("text", { class: "tick", x: place, y: height - 5, "text-anchor": "middle" }, tick(at, timeStep)));
     }
-    for (const at of marks) {
-      if (at >= from && at < to) nodes.push(s("line", { class: "mark", x1: this.#x(at), x2: this.#x(at), y1: TOP, y2: bottom }));
+    let marked = -Infinity;
+    for (const at of [...marks].sort((a, b) => a - b)) {
+      const place = this.#x(at);
+      // A dozen of changes in a row are a place, not a dozen of lines.
+      if (at < from || at >= to || place - marked < MARK_ROOM) continue;
+      marked = place;
+      nodes.push(s("line", { class: "mark", x1: place, x2: place, y1: TOP, y2: bottom }));
     }
     if (now < to) nodes.push(s("line", { class: "present", x1: this.#x(now), x2: this.#x(now), y1: TOP, y2: bottom }));
     for (const [low, high] of this.bands) nodes.push(s("path", { class: "foreseen", d: band(values[low], values[high], x, y, values[high]) }));
@@ -209,13 +216,14 @@ export class Chart {
       const { min, max } = spread[one.key] ?? {};
       if (max) nodes.push(s("path", { class: `spread tone-${one.tone}`, d: one.kind === "step" ? blocks(min, max, (i) => this.#x(from + i * step), y, max) : band(min, max, x, y, max) }));
       if (one.kind === "line") nodes.push(s("path", { class: `line tone-${one.tone}`, d: path(column, x, y) }));
+      if (one.kind === "limit") nodes.push(s("path", { class: "limit", d: path(column, x, y) }));
       if (one.kind === "step") nodes.push(s("path", { class: `line step tone-${one.tone}`, d: steps(column, (i) => this.#x(from + i * step), y) }));
     }
     if (chosen !== null && chosen >= from && chosen < to) nodes.push(s("line", { class: "chosen", x1: this.#x(chosen), x2: this.#x(chosen), y1: TOP - 4, y2: bottom }));
     this.cursor = s("g", { class: "cursor hidden" }, s("line", { x1: 0, x2: 0, y1: TOP, y2: bottom }));
     nodes.push(this.cursor);
     put(this.svg, nodes);
-    const isEmpty = this.series.every((one) => (values[one.key] ?? []).every((v) => v === null));
+    const isEmpty = this.series.filter((one) => one.kind !== "limit").every((one) => (values[one.key] ?? []).every((v) => v === null));
     this.plot.classList.toggle("empty", isEmpty);
     this.plot.dataset.empty = isEmpty ? t("noData") : "";
     this.showCrosshair(this.crosshair.at);

@@ -16,6 +16,21 @@ export function mainSignal(workload) {
   return load(workload);
 }
 
+/** The values that the policy wants signals at or below: `{ signal: { value, kind } }`, kind `objective` or `target`. */
+export function limits(workload) {
+  const found = {};
+  for (const strategy of workload?.strategies ?? []) {
+    const [kind, settings] = Object.entries(strategy)[0];
+    const those = kind === "objective" ? [settings.latency, settings.utilisation].filter(Boolean).map((one) => [one.signal, one.below, "objective"])
+      : kind === "targetTracking" && settings.target ? [[settings.signal, settings.target, "target"]] : [];
+    for (const [signal, limit, of] of those) {
+      const value = parseQuantity(limit);
+      if (value !== null) found[signal] ??= { value, kind: of };
+    }
+  }
+  return found;
+}
+
 /** How much of its main signal one replica carries, by the policy or as it was `learned`; null where nobody knows. */
 export function carries(main, learned) {
   if (!main) return null;

@@ -148,7 +148,20 @@ const TEXTS = {
   measuredAt: ["measured {time}", "측정 시각 {time}"],
   exportAs: ["Save as", "저장"],
   exportFor: ["{what} as {format}", "{what}: {format} 저장"],
-  series: ["figures", "수치"],
+  saveSeries: ["Figures", "수치"],
+  saveForecast: ["Forecast", "예측"],
+  objective: ["objective", "목표"],
+  target: ["target", "목표값"],
+  "notice_action-failed": ["a change failed", "변경 실패"],
+  "notice_approval-needed": ["waits for approval", "승인 대기"],
+  "notice_breaker-closed": ["the breaker is closed again", "차단기가 다시 닫힘"],
+  "notice_breaker-open": ["the breaker opened", "차단기가 열림"],
+  "notice_change-failed": ["a change did not help", "변경 효과 없음"],
+  "notice_change-undone": ["a change was undone", "변경을 되돌림"],
+  "notice_history-missing": ["no past for the forecast", "예측에 쓸 과거 데이터 없음"],
+  "notice_plan-rejected": ["a plan was rejected by its check", "계획이 검사에서 거부됨"],
+  "notice_source-back": ["a source can be read again", "소스 복구"],
+  "notice_source-down": ["a source is down", "소스 장애"],
   now: ["Now", "현재"],
   why: ["Why", "이유"],
   untilIn: ["until {time}, {rest} left", "{time}까지, {rest} 남음"],
@@ -261,6 +274,11 @@ const TEXTS = {
 /** The language in use: `en` or `ko`. */
 export function language() {
   return document.documentElement.lang === "ko" ? "ko" : "en";
+}
+
+/** What a notice is about, in the language in use; its message is in English. */
+export function noticeTitle(code) {
+  return TEXTS[`notice_${code}`] ? t(`notice_${code}`) : code;
 }
 
 /** A text in the language in use, with its `{parts}` filled in. */

@@ -6,7 +6,7 @@ import { answerDialog, closeBreakerDialog, thaw } from "./dialogs.js";
 import { h, icon, put, text } from "./dom.js";
 import { blocks, BLOCKS, carries, cost, mainSignal, signalShape, STATES, status, SYMBOLS } from "./fleet.js";
 import { amount, clock, dollars, headline, length, sentence, time } from "./format.js";
-import { language, t } from "./i18n.js";
+import { language, noticeTitle, t } from "./i18n.js";
 
 /** What the small charts show, and how often they are read again. */
 const SPARK = 15 * 60_000;
@@ -18,6 +18,8 @@ const SPARKS = 40;
 const RECENT_AGAIN = 2_000;
 /** Rows that are made at once; the next come into being when the reader gets near to them. */
 const ROWS = 60;
+/** A list so short leaves room below it. */
+const FEW = 12;
 /** Things held up that are listed one by one at the most. */
 const BLOCKED = 12;
 const KEPT_SORT = "headroom.sort";
@@ -58,15 +60,13 @@ export class Overview {
       this.tiles,
       this.blocked,
       h("div", { class: "columns" },
-        h("section", { class: "panel" },
+        this.mainColumn = h("div", { class: "main-column" }, h("section", { class: "panel" },
           h("header", { class: "panel-head" }, h("h2", {}, t("workloads")), h("div", { class: "tools" }, this.state, this.sort, h("label", { class: "filter" }, icon("search"), this.input, h("kbd", {}, "/")))),
-          this.list, this.none, this.further),
-        h("aside", { class: "side" },
+          this.list, this.none, this.further)),
+        this.side = h("aside", { class: "side" },
           this.alerts,
           h("section", { class: "panel" }, h("header", { class: "panel-head" }, h("h2", {}, t("recent"))), this.recent),
-          this.sources,
-          this.notifiers,
-          this.notices)),
+          this.health = h("div", { class: "health" }, this.sources, this.notifiers, this.notices))),
       this.foot);
     this.update();
     this.#readRecent();
@@ -100,6 +100,7 @@ export class Overview {
     this.#showSources(overview);
     this.#showNotifiers(overview);
     this.#showNotices(overview.notices);
+    this.#placeHealth(overview);
     this.#showFoot(overview);
   }
 
@@ -107,7 +108,15 @@ export class Overview {
     const print = JSON.stringify([version, startedAt]);
     if (print === this.footPrint) return;
     this.footPrint = print;
-    put(this.foot, h("span", {}, t("startedAt", { version }), " ", time(startedAt)), h("span", {}, t("localTime")), saves(t("workloads"), "overview"), saves(t("blocked"), "held"), saves(t("decisions"), "decisions", { changes: true, limit: 200 }), saves(t("alerts"), "alerts"), saves(t("sources"), "sources"), saves(t("notifiers"), "notifiers"), saves(t("notices"), "notices", { limit: 200 }), h("a", { href: "/openapi.json" }, t("api")));
+    put(this.foot,
+      h("div", {}, h("span", {}, t("startedAt", { version }), " ", time(startedAt)), h("span", {}, t("localTime")), h("a", { href: "/openapi.json" }, t("api"))),
+      h("div", { class: "save-box" }, saves(t("workloads"), "overview"), saves(t("blocked"), "held"), saves(t("decisions"), "decisions", { changes: true, limit: 200 }), saves(t("alerts"), "alerts"), saves(t("sources"), "sources"), saves(t("notifiers"), "notifiers"), saves(t("notices"), "notices", { limit: 200 })));
+  }
+
+  /** What a few workloads leave free below them is for the health of what is around; a long list keeps it beside. */
+  #placeHealth({ workloads }) {
+    const column = workloads.length <= FEW ? this.mainColumn : this.side;
+    if (this.health.parentElement !== column) column.append(this.health);
   }
 
   /** The list from its beginning, after the reader asked for another part of it. */
@@ -229,7 +238,7 @@ export class Overview {
   #showNotices(notices) {
     if (!notices.length) return put(this.notices);
     return put(this.notices, h("section", { class: "panel" }, h("header", { class: "panel-head" }, h("h2", {}, t("notices"))),
-      h("ol", { class: "feed" }, notices.slice(0, 6).map((notice) => h("li", { class: "notice" }, h("a", { href: `#/w/${notice.workload}` }, notice.workload), time(notice.at), h("p", { lang: "en" }, marked(notice.message, Date.parse(notice.at))))))));
+      h("ol", { class: "feed" }, notices.slice(0, 6).map((notice) => h("li", { class: "notice" }, h("a", { href: `#/w/${notice.workload}` }, notice.workload), time(notice.at), h("p", { class: "alert-what" }, noticeTitle(notice.code)), h("p", { lang: "en" }, marked(notice.message, Date.parse(notice.at))))))));
   }
 
   async #readRecent() {

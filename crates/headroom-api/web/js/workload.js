@@ -4,7 +4,7 @@ import { Chart, Crosshair, grid } from "./chart.js";
 import { chain, signalChip, until, verdict } from "./decision.js";
 import { answerDialog, freezeDialog, thaw } from "./dialogs.js";
 import { h, icon, put } from "./dom.js";
-import { carries, cost, faults, mainSignal, signalShape, status } from "./fleet.js";
+import { carries, cost, faults, limits, mainSignal, signalShape, status } from "./fleet.js";
 import { amount, clock, dollars, headline, length, parseSpan, price, sentence, time } from "./format.js";
 import { t } from "./i18n.js";
 import { alertItem, badge, pips, reasonOf, saves } from "./overview.js";
@@ -25,6 +25,8 @@ const MARK_ROOM = 32;
 /** The length of a forecast's steps, and how often it is read again. */
 const FORESIGHT_STEP = 300_000;
 const FORESIGHT_AGAIN = 60_000;
+/** A headline with more characters is too long for bold. */
+const LONG_WORDS = 90;
 /** Points as long as this stand for so many samples that their least and largest values are drawn too. */
 const SPREAD_FROM = 10_000;
 /** Colours of signals beyond the main one, in turn. */
@@ -172,7 +174,7 @@ export class WorkloadPage {
     const said = view.explanation;
     const at = view.latest ? Date.parse(view.latest.at) : Date.now();
     changed(this.nowText, [said?.headline, said?.until], () => [
-      h("p", { class: "headline" }, said ? headline(said.headline, at) : t("status_unknown")),
+      ...nowSays(said?.headline, at),
       said?.until && h("p", { class: "muted" }, until(said.until, said.headline.includes(" UTC")))]);
     this.nowMore.hidden = !view.latest;
     if (view.latest) this.nowMore.href = `#/d/${view.latest.id}`;
@@ -197,8 +199,8 @@ export class WorkloadPage {
     const since = this.range[0];
     const isForecast = Boolean(this.view?.forecast);
     changed(this.saves, [since, isForecast], () => [
-      saves(t("series"), `workloads/${this.name}/series`, { since }),
-      isForecast && saves(t("foreseen"), `workloads/${this.name}/forecast`),
+      saves(t("saveSeries"), `workloads/${this.name}/series`, { since }),
+      isForecast && saves(t("saveForecast"), `workloads/${this.name}/forecast`),
       saves(t("decisions"), `workloads/${this.name}/decisions`, { since, limit: 200 })]);
   }
 
@@ -265,6 +267,7 @@ export class WorkloadPage {
       ],
     }), (make) => ({ ready: make.count("replicas.ready"), starting: make.count("replicas.starting"), draining: make.count("replicas.draining"), wanted: make.count("replicas.wanted") }));
     const groups = new Map();
+    const wanted = limits(settings);
     for (const one of signals) {
       if (one.name === main?.signal && mainShape.scope !== "quality") continue;
       const key = `${one.scope} ${one.unit}`;
@@ -275,8 +278,10 @@ export class WorkloadPage {
       const { unit, scope } = group[0];
       const title = unit === "seconds" ? t("latency") : scope === "quality" ? t("quality") : scope === "perReplica" ? t("perReplica") : t("total");
       const tones = TONES.slice(this.charts.length - 2).concat(TONES);
-      add(new Chart({ title, unit, height: 132, crosshair, series: group.map((one, i) => ({ key: one.name, signal: one.name, label: one.name, kind: "line", tone: tones[i % tones.length] })) }),
-        (make) => Object.fromEntries(group.map((one) => [one.name, make.signal(one.name)])));
+      const lines = group.map((one, i) => ({ key: one.name, signal: one.name, label: one.name, kind: "line", tone: tones[i % tones.length] }));
+      const bounds = group.filter((one) => wanted[one.name]).map((one) => ({ key: `limit ${one.name}`, label: t(wanted[one.name].kind), kind: "limit", tone: "limit", value: wanted[one.name].value }));
+      add(new Chart({ title, unit, height: 132, crosshair, series: [...lines, ...bounds] }),
+        (make) => Object.fromEntries([...group.map((one) => [one.name, make.signal(one.name)]), ...bounds.map(({ key, value }) => [key, make.always(value)])]));
     }
     const [first, ...rest] = this.charts;
     put(this.chartBox, first.element, this.lane, rest.map((chart) => chart.element));
@@ -339,6 +344,7 @@ export class WorkloadPage {
     const { from, now, to, step } = this.window;
     const points = (this.foresight?.points ?? []).filter((one) => one.at > now - FORESIGHT_STEP);
     const make = {
+      always: (value) => new Array(Math.max(1, Math.ceil((to - from) / step))).fill(value),
       foreseen: (level) => grid({ at: points.map((one) => Math.max(one.at, now)), mean: points.map((one) => one[level]) }, from, to, step, FORESIGHT_STEP),
       // A signal comes once a second; three missed ones are a gap.
       signal: (name) => grid(this.columns[name], from, to, step, Math.max(3_500, 1.5 * step)),
@@ -550,6 +556,14 @@ function marker(all, isOpen, print) {
   const label = all.length > 1 ? t("markerMore", { n: all.length, time: at }) : t("marker", { time: at, from: first.from, to: first.to, why: reasonOf(first.headline) });
   return h("a", { class: `marker ${tone} ${isOpen ? "open" : ""}`, href: `#/d/${first.id}`, "data-mark": first.id, "data-print": print, "aria-label": label, title: label },
     icon(tone), all.length > 1 && h("span", { class: "many" }, all.length));
+}
+
+/** What is decided and why; where that takes many words, the verdict stands out and the reason below it. */
+function nowSays(words, at) {
+  if (!words) return [h("p", { class: "headline" }, t("status_unknown"))];
+  const cut = words.indexOf(": ");
+  if (words.length <= LONG_WORDS || cut < 0) return [h("p", { class: "headline" }, headline(words, at))];
+  return [h("p", { class: "headline long" }, headline(words.slice(0, cut), at)), h("p", { class: "reason" }, sentence(words.slice(cut + 2), at))];
 }
 
 /** Fills a box anew if what it is made from has changed. */
