@@ -31,6 +31,9 @@ const SEEN_WITHIN: Span = Span::seconds(10);
 /// Replicas that start for longer than twice what nine of ten took, and for longer than this, hang.
 const START_SLACK: Span = Span::seconds(60);
 
+/// A question of which the answer is empty, and that a wrong token is refused.
+const NOTHING: &str = "/api/v1/policy?workload=-";
+
 /// How a check came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -95,14 +98,25 @@ pub(crate) async fn run(cli: &Cli, printer: Printer) -> Result<Exit> {
             )]
         }
     };
-    let place = checks.len().min(1);
-    checks.insert(place, permission(client.has_token()));
+    let is_reached = checks[0].state != State::Broken;
+    let refused = match client.has_token() && is_reached {
+        true => client.get::<serde_json::Value>(NOTHING).await.err().map(|error| error.to_string()),
+        false => None,
+    };
+    checks.insert(1, permission(client.has_token(), refused.as_deref()));
     let worst = checks.iter().map(|check| check.state).max().unwrap_or(State::Fine);
     printer.print(&checks, |checks| text(checks, printer))?;
     Ok(if worst == State::Broken { Exit::Failure } else { Exit::Success })
 }
 
-fn permission(has_token: bool) -> Check {
+fn permission(has_token: bool, refused: Option<&str>) -> Check {
+    if let Some(why) = refused {
+        return Check::broken(
+            "permission",
+            format!("freeze, thaw, apply and push will be refused: {}", why.lines().next().unwrap_or(why)),
+            "name the data directory of this very controller with --data, or set HEADROOM_TOKEN to what its file `token` holds",
+        );
+    }
     if has_token {
         return Check::fine("permission", "there is a token for changes");
     }
@@ -412,11 +426,13 @@ fn scaling(view: &WorkloadView, decision: &Decision) -> Check {
             says,
             "the target's own words stand in `headroom explain`; it is tried again by itself",
         ),
-        (_, Some(Reason::NeedsApproval { .. })) => Check::warning(
-            "scaling",
-            says,
-            format!("headroom plan; it waits for a person's word on {}", view.name),
-        ),
+        (_, Some(Reason::NeedsApproval { .. })) => {
+            let next = view.pending.as_ref().map_or_else(
+                || format!("headroom plan; it waits for a person's word on {}", view.name),
+                |pending| format!("headroom approve {id}, or headroom reject {id}", id = pending.decision),
+            );
+            Check::warning("scaling", says, next)
+        }
         _ if at_maximum => Check::warning("scaling", says, "raise replicas.max if it is to grow further"),
         // An idle service at its least count is as it should be.
         (Outcome::Held, Some(Reason::AtMinimum { .. })) => Check::fine("scaling", says),
@@ -511,6 +527,23 @@ mod tests {
             assert_eq!(check.state, state, "{changes}: {check:?}");
             assert!(check.says.contains(says), "{changes}: {check:?}");
             assert_eq!(check.next.is_some(), state != State::Fine, "{check:?}");
+        }
+    }
+
+    #[test]
+    fn a_token_may_be_missing_or_of_another_controller() {
+        for (check, state, says) in [
+            (permission(true, None), State::Fine, "there is a token"),
+            (permission(false, None), State::Warning, "no token was found"),
+            (
+                permission(true, Some("this is not the token\n  help: x")),
+                State::Broken,
+                "refused: this is not the token",
+            ),
+        ] {
+            assert_eq!(check.state, state);
+            assert!(check.says.contains(says), "{check:?}");
+            assert_eq!(check.next.is_some(), state != State::Fine);
         }
     }
 

@@ -43,6 +43,21 @@ fn a_recorded_run_is_backtested_and_a_decision_taken_out() {
     let recorded = hours(1) * 3600.0 / seconds;
     assert!((1.0..=6.5).contains(&recorded), "two to six replicas were seen, {recorded} on average");
 
+    // What the same stretch came to, to hand on.
+    let report = |output: &str| {
+        let said = alone(&["report", "--since", "1h", "--data", data, "-o", output], folder.path());
+        assert!(said.status.success(), "{}", stderr(&said));
+        stdout(&said)
+    };
+    assert!(report("md").contains("## Changes by reason") && report("html").starts_with("<!doctype html>"));
+    let report: Value = serde_json::from_str(&report("json")).unwrap();
+    let web = &report["workloads"][0];
+    assert!(web["most"].as_u64() > Some(2) && web["changes"][0]["grew"].as_u64() >= Some(1), "{report}");
+    let (ran, recorded) = (web["replicaHours"].as_f64().unwrap(), web["recordedHours"].as_f64().unwrap());
+    assert!((1.0..=6.5).contains(&(ran / recorded)), "two to six replicas: {report}");
+    let refused = alone(&["check", "-f", "wide.yaml", "-o", "html"], folder.path());
+    assert_eq!(refused.status.code(), Some(64), "{}", stderr(&refused));
+
     let history = alone(&["journal", "extract", "--decision", "web-1", "--data", data], folder.path());
     assert!(history.status.success(), "{}", stderr(&history));
     std::fs::write(folder.path().join("web-1.json"), &history.stdout).unwrap();

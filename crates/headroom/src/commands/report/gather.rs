@@ -17,10 +17,13 @@ use headroom_engine::journal::{
     SeveralQuery,
 };
 
+use super::render::length;
 use super::{Changes, Foreseen, Idle, Kept, Of, Report};
 
 /// What is to hold is read in stretches so long that the journal answers in minutes, as long as it keeps them.
 const STRETCH: Span = Span::hours(5);
+/// A look that shows nothing new is written down every five seconds; two that were missed are a gap.
+const HOLDS: Span = Span::seconds(12);
 /// Steps of a course: as many as a picture shows.
 const COURSE: usize = 120;
 /// Hours of an average month.
@@ -66,10 +69,11 @@ fn notes(workloads: &[Of], since: Timestamp, until: Timestamp) -> Vec<String> {
     let hours = hours(until.since(since));
     let partly: Vec<_> = workloads.iter().filter(|of| of.recorded_hours < 0.98 * hours).collect();
     if !partly.is_empty() {
-        let names: Vec<_> =
-            partly.iter().map(|of| format!("`{}` ({:.1} h)", of.workload, of.recorded_hours)).collect();
+        let recorded = |of: &&Of| format!("`{}` {}", of.workload, length(of.recorded_hours));
+        let names: Vec<_> = partly.iter().map(recorded).collect();
         notes.push(format!(
-            "Not all of the {hours:.1} h is recorded, and what is not is in no figure: {}.",
+            "Not all of the {} is recorded, and what is not is in no figure: of {}.",
+            length(hours),
             names.join(", ")
         ));
     }
@@ -133,13 +137,17 @@ impl Past<'_> {
         Ok(self.reader.several(query).await?)
     }
 
-    /// Points with the hours that each of them stands for within the time of the report.
+    /// Points with the hours that each of them stands for within the time of the report: until the next one, unless
+    /// something is missing between them.
     fn weigh(&self, series: &Series) -> Vec<Weighed> {
-        let within = |point: &SeriesPoint| {
-            let end = point.at.plus(series.resolution).min(self.until);
-            end.since(point.at.max(self.since))
+        let longest = HOLDS.max(Span::millis(series.resolution.as_millis() * 3 / 2));
+        let ends = series.points.iter().skip(1).map(|next| Some(next.at)).chain([None]);
+        let weigh = |(point, next): (&SeriesPoint, Option<Timestamp>)| {
+            let own = point.at.plus(series.resolution);
+            let end = next.filter(|next| next.since(point.at) <= longest).unwrap_or(own).min(self.until);
+            Weighed { point: *point, hours: hours(end.since(point.at.max(self.since))) }
         };
-        series.points.iter().map(|point| Weighed { point: *point, hours: hours(within(point)) }).collect()
+        series.points.iter().zip(ends).map(weigh).collect()
     }
 
     async fn changes(&self) -> Result<Vec<Changes>> {

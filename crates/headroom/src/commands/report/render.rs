@@ -190,7 +190,8 @@ fn code(name: &str) -> String {
 }
 
 fn dollars(amount: f64) -> String {
-    format!("${amount:.2}")
+    // Of an hour's report cents are too coarse.
+    if amount < 1.0 { format!("${amount:.4}") } else { format!("${amount:.2}") }
 }
 
 fn saved(paid: Option<f64>, fixed: Option<f64>) -> String {
@@ -205,7 +206,7 @@ fn say(unit: Unit, value: f64) -> String {
 }
 
 /// Hours as people say them.
-fn length(hours: f64) -> String {
+pub(super) fn length(hours: f64) -> String {
     let minutes = hours * 60.0;
     if minutes == 0.0 {
         "0".to_owned()

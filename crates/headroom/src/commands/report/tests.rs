@@ -191,7 +191,7 @@ async fn a_report_is_gathered_from_the_journal() {
     let idle = of.idle.as_ref().unwrap();
     assert_eq!((idle.min, idle.enough), (Replicas(2), Replicas(1)));
     assert!((idle.dollars_a_month.unwrap() - 365.0).abs() < 1e-6);
-    assert!(report.notes.iter().any(|note| note.contains("Not all of the 4.0 h")), "{:?}", report.notes);
+    assert!(report.notes.iter().any(|note| note.contains("Not all of the 4.0 h is")), "{:?}", report.notes);
     assert!(of.course.iter().any(Option::is_none) && of.course.iter().any(Option::is_some));
 
     let snapshot = reader.restore().await.unwrap().unwrap().0;
