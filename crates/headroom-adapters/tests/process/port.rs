@@ -30,6 +30,20 @@ async fn a_target_is_left_running_or_stopped_as_it_is_told() {
     assert!(running.iter().all(|pid| !alive(*pid)));
 }
 
+/// What an order answers with shows it: a status from before would have it ordered, and told, again.
+#[tokio::test]
+async fn an_order_that_is_taken_shows_in_its_answer() {
+    let yard = Yard::new();
+    let target = target(&yard, &settings(&[env!("CARGO_BIN_EXE_test-replica"), "--port", "$PORT"])).await;
+    for wanted in [3, 1, 1, 2] {
+        let generation = target.supervisor().set_desired(wanted, None).await.unwrap();
+        assert_eq!(target.supervisor().shown(generation).await.unwrap().desired, wanted);
+        assert_eq!(target.look().await.unwrap().wanted.0, wanted);
+    }
+    target.leave(Leave::Stopped).await;
+    assert!(target.supervisor().shown(u64::MAX).await.is_err(), "what has ended shows nothing new");
+}
+
 #[tokio::test]
 async fn a_trouble_names_the_replica_and_changed_settings_mend_it() {
     let yard = Yard::new();

@@ -15,6 +15,10 @@ fn a_recorded_run_is_backtested_and_a_decision_taken_out() {
     rig.start_until_ready(2);
     load(&rig.address(), "calm 3s @40, surge 8s @180").join().unwrap();
     eventually("it has grown", || (rig.count("wanted")? > 2).then_some(()));
+    let changes: Value = serde_json::from_str(&stdout(&rig.ask(&["history", "web", "-o", "json"]))).unwrap();
+    let step = |change: &Value| (change["from"].clone(), change["to"].clone());
+    let twice = changes.as_array().unwrap().windows(2).any(|pair| step(&pair[0]) == step(&pair[1]));
+    assert!(!twice, "each change is ordered once: {changes}");
     rig.stop();
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(

@@ -197,6 +197,16 @@ impl ProcessSupervisor {
             .map_err(|desired| SupervisorError::Stale { seen: seen.unwrap_or(desired), desired })
     }
 
+    /// The status once it shows the size of `generation`, or of a later one.
+    ///
+    /// # Errors
+    /// [`SupervisorError::Ended`] after a shutdown.
+    pub async fn shown(&self, generation: u64) -> Result<Arc<Status>, SupervisorError> {
+        let mut statuses = self.status.clone();
+        let found = statuses.wait_for(|status| status.generation >= generation).await;
+        found.map(|status| Arc::clone(&status)).map_err(|_| self.ended())
+    }
+
     /// Keeps `count` replicas started and warm beside those that serve. Growing takes from them first, and they are
     /// replaced. Saying so again changes nothing.
     ///

@@ -112,9 +112,11 @@ impl Target for ProcessTarget {
         // Growing is safe whatever is there meanwhile, and a larger growth may overtake a smaller one; shrinking
         // is right only from the count it was decided on.
         let seen = (action.to() < action.saw()).then_some(action.saw().0);
-        let done = self.supervisor.set_desired(action.to().0, seen).await;
-        done.map_err(|error| TargetError::Failed(error.to_string()))?;
-        self.look().await
+        let failed = |error: SupervisorError| TargetError::Failed(error.to_string());
+        let generation = self.supervisor.set_desired(action.to().0, seen).await.map_err(failed)?;
+        // The order is taken a moment before it shows. A status from before it would have it ordered again.
+        let status = self.supervisor.shown(generation).await.map_err(failed)?;
+        Ok(shown(&status, jiff::Timestamp::now()))
     }
 
     fn warm_pool(&self) -> Option<&dyn WarmPool> {
