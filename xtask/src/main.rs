@@ -45,6 +45,9 @@ enum Task {
         /// Of the controller that runs here (127.0.0.1:7070), small ones for the documentation.
         #[arg(long, value_name = "ADDRESS")]
         of: Option<std::net::SocketAddr>,
+        /// With `--of`: which workload; by default the first.
+        #[arg(long, value_name = "NAME", requires = "of")]
+        workload: Option<String>,
     },
     /// Fly random fleets with faults until the time is over; the first broken invariant ends it
     Swarm(swarm::Options),
@@ -57,7 +60,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Task::Bench { what, output, plan, frontier } => {
             bench::run(what, output, plan.as_deref(), &frontier)?;
         }
-        Task::Screenshots { folder, of } => screenshots::run(&folder, of)?,
+        Task::Screenshots { folder, of, workload } => screenshots::run(&folder, of, workload)?,
         Task::Swarm(options) => return Ok(swarm::run(&options)),
     }
     Ok(ExitCode::SUCCESS)

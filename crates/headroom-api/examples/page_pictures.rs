@@ -2,8 +2,8 @@
 //! `cargo run -p headroom-api --example page_pictures -- FOLDER`, or `cargo xtask screenshots FOLDER`.
 //!
 //! The server is the one of `page_fixture`: the real engine with an hour of made-up history. With an address
-//! (`FOLDER 127.0.0.1:7070`) the pictures are of the controller that runs there, `headroom demo` say: its overview and its
-//! first workload, wide and light, as WebP for the documentation.
+//! (`FOLDER 127.0.0.1:7070 web`) the pictures are of the controller that runs there, `page_fixture` or `headroom demo` say: its
+//! overview and one workload, the first unless it is named, wide and light, as WebP for the documentation.
 
 #[path = "../tests/support/browser.rs"]
 #[expect(dead_code, reason = "the tests of the page use all of it")]
@@ -89,14 +89,13 @@ async fn of_running(folder: &Path, address: &str) -> std::io::Result<()> {
     page.prefer("light").await;
     let overview = Ask::get(address, "/api/v1/fleet").send().await.json();
     let first = overview["workloads"][0]["name"].as_str().unwrap_or_default().to_owned();
-    // Its largest step up tells the most.
+    let first = std::env::args().nth(3).unwrap_or(first);
+    // Its latest step up, unfolded.
     let changes = format!("/api/v1/headlines?workload={first}&changes=true&limit=200");
     let changes = Ask::get(address, &changes).send().await.json();
-    let grown = |change: &serde_json::Value| {
-        change["to"].as_i64().zip(change["from"].as_i64()).map(|(to, from)| to - from)
-    };
-    let largest = changes["headlines"].as_array().into_iter().flatten().max_by_key(|change| grown(change));
-    let decision = largest.and_then(|change| change["id"].as_str()).unwrap_or_default().to_owned();
+    let grew = |change: &&serde_json::Value| change["to"].as_i64() > change["from"].as_i64();
+    let latest = changes["headlines"].as_array().into_iter().flatten().find(grew);
+    let decision = latest.and_then(|change| change["id"].as_str()).unwrap_or_default().to_owned();
     for (name, place, shows) in [
         ("overview", "#/".to_owned(), ".spark-line"),
         ("workload", format!("#/d/{decision}"), ".item.open .chain"),

@@ -25,7 +25,7 @@ const STRETCH: Span = Span::hours(5);
 /// A look that shows nothing new is written down every five seconds; two that were missed are a gap.
 const HOLDS: Span = Span::seconds(12);
 /// Steps of a course: as many as a picture shows.
-const COURSE: usize = 120;
+const COURSE: u32 = 120;
 /// Hours of an average month.
 const MONTH: f64 = 730.0;
 
@@ -145,7 +145,8 @@ impl Past<'_> {
         let weigh = |(point, next): (&SeriesPoint, Option<Timestamp>)| {
             let own = point.at.plus(series.resolution);
             let end = next.filter(|next| next.since(point.at) <= longest).unwrap_or(own).min(self.until);
-            Weighed { point: *point, hours: hours(end.since(point.at.max(self.since))) }
+            let from = point.at.max(self.since);
+            Weighed { point: *point, from, hours: hours(end.since(from)) }
         };
         series.points.iter().zip(ends).map(weigh).collect()
     }
@@ -270,29 +271,35 @@ impl Past<'_> {
     /// Ready replicas in equal steps, none shorter than a point.
     fn course(&self, ready: &[Weighed], resolution: Span) -> Vec<Option<f64>> {
         let length = self.until.since(self.since).as_millis().max(1);
-        let points = usize::try_from(length / resolution.as_millis().max(1)).unwrap_or(COURSE);
+        let points = u32::try_from(length / resolution.as_millis().max(1)).unwrap_or(COURSE);
         let steps = points.clamp(1, COURSE);
-        let mut sums = vec![(0.0, 0.0); steps];
-        for weighed in ready.iter().filter(|weighed| weighed.hours > 0.0) {
-            let at = weighed.point.at.since(self.since).as_millis();
-            let place = usize::try_from(u128::from(at) * steps as u128 / u128::from(length)).unwrap_or(0);
-            let (sum, hours) = &mut sums[place.min(steps - 1)];
-            *sum += weighed.point.mean * weighed.hours;
-            *hours += weighed.hours;
+        let step = hours(Span::millis(length)) / f64::from(steps);
+        let mut sums = vec![(0.0, 0.0); steps as usize];
+        for weighed in ready {
+            let from = hours(weighed.from.since(self.since));
+            for (place, (sum, filled)) in (0_u32..).zip(&mut sums) {
+                let begin = f64::from(place) * step;
+                let within = (from + weighed.hours).min(begin + step) - from.max(begin);
+                if within > 0.0 {
+                    *sum += weighed.point.mean * within;
+                    *filled += within;
+                }
+            }
         }
         sums.into_iter().map(|(sum, hours)| (hours > 0.0).then(|| sum / hours)).collect()
     }
 }
 
-/// A point and the hours it stands for.
+/// A point and the hours it stands for, from a moment on.
 #[derive(Clone, Copy)]
 struct Weighed {
     point: SeriesPoint,
+    from: Timestamp,
     hours: f64,
 }
 
 impl Kept {
-    fn take(&mut self, Weighed { point, hours }: &Weighed, length: Span) {
+    fn take(&mut self, Weighed { point, hours, .. }: &Weighed, length: Span) {
         self.measured_hours += hours;
         if point.mean > self.below.get() {
             self.over_hours += hours;

@@ -287,7 +287,7 @@ pub(super) fn html(report: &Report) -> String {
             Body::Table { head, rows } => html_table(&mut page, &head, &rows),
         }
         if title == "Workloads" {
-            report.workloads.iter().for_each(|of| course(&mut page, of));
+            report.workloads.iter().for_each(|of| course(&mut page, report, of));
         }
     }
     page.push_str("</body></html>\n");
@@ -296,6 +296,7 @@ pub(super) fn html(report: &Report) -> String {
 
 const PRINT: &str = "
 .course{margin:.8rem 0}.course svg{min-width:0;max-height:90px}.course figcaption{color:var(--soft);font-size:.85rem}
+.course svg{border-bottom:1px solid var(--line)}.ends{display:flex;justify-content:space-between;color:var(--soft);font-size:.8rem}
 .ready{fill:#0072b2;opacity:.75}code{font:13px ui-monospace,monospace}
 @media print{body{margin:0;max-width:none}tr,figure{break-inside:avoid}}
 ";
@@ -303,17 +304,24 @@ const PRINT: &str = "
 fn html_table(page: &mut String, head: &[&str], rows: &[Vec<String>]) {
     page.push_str("<div class=\"scroll\"><table><thead><tr>");
     for cell in head {
-        let _ = write!(page, "<th>{cell}</th>");
+        let _ = write!(page, "<th{}>{cell}</th>", class(cell));
     }
     page.push_str("</tr></thead><tbody>\n");
     for row in rows {
         page.push_str("<tr>");
-        for cell in row {
-            let _ = write!(page, "<td>{}</td>", inline(cell));
+        for (cell, head) in row.iter().zip(head) {
+            let _ = write!(page, "<td{}>{}</td>", class(head), inline(cell));
         }
         page.push_str("</tr>\n");
     }
     page.push_str("</tbody></table></div>\n");
+}
+
+/// Columns of words, which begin at the left; figures end at the right.
+const WORDS: [&str; 6] = ["workload", "tier", "signal", "reason", "best simple", "counts"];
+
+fn class(head: &str) -> &'static str {
+    if WORDS.contains(&head) { " class=\"name\"" } else { "" }
 }
 
 /// Text with what stands in backticks as code.
@@ -333,7 +341,7 @@ const WIDE: f64 = 960.0;
 const HIGH: f64 = 80.0;
 
 /// The ready replicas of a workload over the time, as a picture.
-fn course(page: &mut String, of: &Of) {
+fn course(page: &mut String, report: &Report, of: &Of) {
     let most = of.course.iter().flatten().fold(0.0_f64, |most, n| most.max(*n));
     if most <= 0.0 {
         return;
@@ -349,8 +357,10 @@ fn course(page: &mut String, of: &Of) {
     }
     let _ = writeln!(
         page,
-        "<figure class=\"course\"><figcaption><code>{name}</code>: ready replicas over the time, up to {most:.1}</figcaption>\
+        "<figure class=\"course\"><figcaption><code>{name}</code>: ready replicas, up to {most:.1}</figcaption>\
          <svg viewBox=\"0 0 {WIDE} {HIGH}\" preserveAspectRatio=\"none\" role=\"img\" aria-label=\"ready replicas of {name}\">\
-         <path class=\"ready\" d=\"{path}\"/></svg></figure>"
+         <path class=\"ready\" d=\"{path}\"/></svg><div class=\"ends\"><span>{}</span><span>{}</span></div></figure>",
+        date(report.since),
+        date(report.until)
     );
 }
