@@ -49,7 +49,8 @@ pub struct Group {
     pub wants: Vec<(WorkloadName, SignalName, Want)>,
 }
 
-/// The groups of a fleet: one for each source and interval, however many workloads share it.
+/// The groups of a fleet: one for each source and interval, however many workloads share it; and one for a source that
+/// listens, at the shortest of its intervals.
 #[must_use]
 pub fn groups(fleet: &Fleet) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
@@ -59,10 +60,15 @@ pub fn groups(fleet: &Fleet) -> Vec<Group> {
             // A fleet is checked: the source is there.
             let Some(source) = fleet.sources().get(read.ask.from()) else { continue };
             let want = Want { ask: read.ask.clone(), window: of.window, fresh_for: of.fresh_for };
-            let mine = groups.iter_mut().find(|g| g.name == *read.ask.from() && g.every == read.every);
+            let is_mine =
+                |g: &&mut Group| g.name == *read.ask.from() && (g.every == read.every || source.listens());
+            let mine = groups.iter_mut().find(is_mine);
             let entry = (workload.clone(), signal.clone(), want);
             match mine {
-                Some(group) => group.wants.push(entry),
+                Some(group) => {
+                    group.every = group.every.min(read.every);
+                    group.wants.push(entry);
+                }
                 None => groups.push(Group {
                     name: read.ask.from().clone(),
                     settings: source.clone(),

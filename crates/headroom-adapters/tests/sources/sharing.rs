@@ -72,6 +72,40 @@ async fn many_workloads_share_one_question() {
     assert!(told.chunks(4).all(|four| four.iter().all(|m| m.workload == four[0].workload)));
 }
 
+/// A source that listens does so once, whatever the intervals of its signals; one that is asked is asked by interval.
+#[test]
+fn a_source_that_listens_is_read_as_one() {
+    let sources = "pushed: { otlp: { listen: \"127.0.0.1:4318\" } }
+    packets: { statsd: { listen: \"127.0.0.1:8125\" } }
+    logged: { haproxy: { socket: a.sock, log: \"127.0.0.1:5514\" } }
+    asked: { haproxy: { socket: a.sock } }";
+    let signal = |name: &str, from: &str, ask: &str, every: &str| {
+        format!("{name}{every}: {{ {ask}: {{ from: {from} }}, every: {every} }}\n        ")
+    };
+    let mut signals = String::new();
+    for every in ["5s", "1s", "1m"] {
+        signals +=
+            &signal("a", "pushed, metric: x", "otlp", every).replace(" }, every", " }, unit: count, every");
+        signals += &signal("b", "packets, metric: x", "statsd", every)
+            .replace(" }, every", " }, unit: count, every");
+        signals += &signal("c", "logged, proxy: app, figure: inFlight", "haproxy", every);
+        signals += &signal("d", "asked, proxy: app, figure: inFlight", "haproxy", every);
+    }
+    let groups = groups(&policy(sources, signals.trim()));
+    let mut read: Vec<_> =
+        groups.iter().map(|g| (g.name.as_str(), g.every.to_string(), g.wants.len())).collect();
+    read.sort();
+    let expected = [
+        ("asked", "1m", 1),
+        ("asked", "1s", 1),
+        ("asked", "5s", 1),
+        ("logged", "1s", 3),
+        ("packets", "1s", 3),
+        ("pushed", "1s", 3),
+    ];
+    assert_eq!(read, expected.map(|(name, every, wants)| (name, every.to_owned(), wants)));
+}
+
 /// TLS with an authority of one's own; a server that it did not sign is not believed.
 #[tokio::test]
 async fn tls_is_spoken_with_the_authority_that_is_named() {

@@ -1056,6 +1056,17 @@ pub(super) fn check_url(url: &str, at: &Path, problems: &mut Vec<Problem>) {
 }
 
 impl SourceSettings {
+    /// Whether it takes in at an address of ours what others send. It is read as one, since an address can be listened at
+    /// once only.
+    #[must_use]
+    pub fn listens(&self) -> bool {
+        match &self.kind {
+            SourceKind::Statsd(_) | SourceKind::Otlp(_) => true,
+            SourceKind::Haproxy(settings) => settings.log.is_some(),
+            _ => false,
+        }
+    }
+
     pub(super) fn check(&self, at: &Path, problems: &mut Vec<Problem>) {
         if self.deadline.is_zero() {
             problems.push(Problem::new(at.key("deadline"), "must be longer than nothing"));
