@@ -15,7 +15,7 @@ use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::task::JoinHandle;
 
-use crate::net::{self, Address};
+use crate::net::{Address, Tls};
 use crate::secret::Secret;
 use crate::source::ReadError;
 
@@ -89,7 +89,10 @@ impl HttpClient {
         let url: Uri = server.url.parse().map_err(|_| wrong("can't be read"))?;
         let host = url.host().ok_or_else(|| wrong("names no host"))?;
         let (tls, port) = match url.scheme_str() {
-            Some("https") => (Some(net::tls(server.ca.as_ref(), base)?), 443),
+            Some("https") => {
+                let (ca, client) = (server.ca.clone(), server.client.clone());
+                (Some(Tls { ca, client, base: base.to_owned(), alpn: None }), 443)
+            }
             _ => (None, 80),
         };
         let header = match url.port_u16() {

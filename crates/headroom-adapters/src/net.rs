@@ -21,12 +21,12 @@ pub(crate) struct Address {
     /// The host's name or number, without brackets.
     pub(crate) host: String,
     pub(crate) port: u16,
-    pub(crate) tls: Option<Arc<rustls::ClientConfig>>,
+    pub(crate) tls: Option<Tls>,
 }
 
 impl Address {
     /// From `host:port`.
-    pub(crate) fn parse(text: &str, tls: Option<Arc<rustls::ClientConfig>>) -> Result<Self, ReadError> {
+    pub(crate) fn parse(text: &str, tls: Option<Tls>) -> Result<Self, ReadError> {
         let wrong = || ReadError::Setup(format!("{text:?} is no address; write host:port"));
         let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
         let host = host.trim_start_matches('[').trim_end_matches(']');
@@ -46,10 +46,11 @@ impl Address {
         let _ = stream.set_nodelay(true);
         match &self.tls {
             None => Ok(Box::new(stream)),
-            Some(config) => {
+            Some(tls) => {
+                let config = Arc::new(tls.config()?);
                 let name = ServerName::try_from(self.host.clone())
                     .map_err(|_| ReadError::Setup(format!("{:?} is no name for TLS", self.host)))?;
-                let stream = tokio_rustls::TlsConnector::from(Arc::clone(config))
+                let stream = tokio_rustls::TlsConnector::from(config)
                     .connect(name, stream)
                     .await
                     .map_err(|e| ReadError::Connect { at: at(), why: format!("TLS: {e}") })?;
@@ -71,33 +72,57 @@ pub(crate) async fn connect_local(socket: &str, base: &Path) -> Result<Box<dyn S
     Ok(Box::new(stream))
 }
 
-/// How TLS is spoken: this machine's authorities are trusted, or those in `ca` alone.
-pub(crate) fn tls(ca: Option<&PathBuf>, base: &Path) -> Result<Arc<rustls::ClientConfig>, ReadError> {
-    Ok(Arc::new(tls_as(ca, None, base)?))
+/// How TLS is spoken to a server: this machine's authorities are trusted, or those in `ca` alone, and `client` says who we
+/// are. Its files are read at each connection, since certificates are replaced while programs run.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Tls {
+    pub(crate) ca: Option<PathBuf>,
+    pub(crate) client: Option<ClientCertificate>,
+    /// Files are relative to it.
+    pub(crate) base: PathBuf,
+    /// What is to be spoken within, where the server wants to know.
+    pub(crate) alpn: Option<&'static str>,
 }
 
-/// The same, and `client` says who we are.
-pub(crate) fn tls_as(
-    ca: Option<&PathBuf>,
-    client: Option<&ClientCertificate>,
-    base: &Path,
-) -> Result<rustls::ClientConfig, ReadError> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let setup = |e: rustls::Error| ReadError::Setup(format!("TLS: {e}"));
-    let builder = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(setup)?
-        .with_root_certificates(roots(ca, base)?);
-    let Some(client) = client else { return Ok(builder.with_no_client_auth()) };
-    let (certificate, key) = (base.join(&client.certificate), base.join(&client.key));
-    let unread = |path: &Path, why: &dyn std::fmt::Display| {
-        ReadError::Setup(format!("the client's certificate: {}: {why}", path.display()))
-    };
-    let chain = CertificateDer::pem_file_iter(&certificate)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|e| unread(&certificate, &e))?;
-    let private = PrivateKeyDer::from_pem_file(&key).map_err(|e| unread(&key, &e))?;
-    builder.with_client_auth_cert(chain, private).map_err(|e| unread(&certificate, &e))
+impl Tls {
+    /// What a policy asks for: TLS where it says so, or names a file for it.
+    pub(crate) fn asked(
+        tls: bool,
+        ca: Option<&PathBuf>,
+        client: Option<&ClientCertificate>,
+        base: &Path,
+    ) -> Option<Self> {
+        let is_asked = tls || ca.is_some() || client.is_some();
+        is_asked.then(|| Self { ca: ca.cloned(), client: client.cloned(), base: base.to_owned(), alpn: None })
+    }
+
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// Where they are not there, or not usable.
+    pub(crate) fn config(&self) -> Result<rustls::ClientConfig, ReadError> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|e| ReadError::Setup(format!("TLS: {e}")))?
+            .with_root_certificates(roots(self.ca.as_ref(), &self.base)?);
+        let mut config = match &self.client {
+            None => builder.with_no_client_auth(),
+            Some(client) => {
+                let (certificate, key) = (self.base.join(&client.certificate), self.base.join(&client.key));
+                let unread = |path: &Path, why: &dyn std::fmt::Display| {
+                    ReadError::Setup(format!("the client's certificate: {}: {why}", path.display()))
+                };
+                let chain = CertificateDer::pem_file_iter(&certificate)
+                    .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+                    .map_err(|e| unread(&certificate, &e))?;
+                let private = PrivateKeyDer::from_pem_file(&key).map_err(|e| unread(&key, &e))?;
+                builder.with_client_auth_cert(chain, private).map_err(|e| unread(&certificate, &e))?
+            }
+        };
+        config.alpn_protocols = self.alpn.iter().map(|word| word.as_bytes().to_vec()).collect();
+        Ok(config)
+    }
 }
 
 fn roots(ca: Option<&PathBuf>, base: &Path) -> Result<rustls::RootCertStore, ReadError> {

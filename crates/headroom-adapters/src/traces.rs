@@ -59,7 +59,7 @@ impl Traces {
     /// # Errors
     /// Where the address is not usable; a collector that does not answer is none.
     pub fn start(endpoint: &str, fleet: FleetName, handle: &EngineHandle) -> Result<Self, ReadError> {
-        let server = HttpServer { url: endpoint.to_owned(), auth: None, ca: None };
+        let server = HttpServer { url: endpoint.to_owned(), ..HttpServer::default() };
         let client = HttpClient::new(&server, Path::new("/"))?;
         let (batches, queue) = mpsc::channel(WAITING);
         let (ends, ended) = oneshot::channel();

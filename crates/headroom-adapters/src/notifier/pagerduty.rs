@@ -29,7 +29,7 @@ impl Pagerduty {
     /// # Errors
     /// Where the address is not usable.
     pub fn new(settings: &PagerdutySettings, base: &Path) -> Result<Self, ReadError> {
-        let server = HttpServer { url: settings.url.clone(), auth: None, ca: None };
+        let server = HttpServer { url: settings.url.clone(), ..HttpServer::default() };
         let client = Mutex::new(HttpClient::new(&server, base)?);
         Ok(Self { client, key: settings.key.clone(), base: base.to_owned() })
     }

@@ -44,7 +44,7 @@ impl Notifier for IncomingWebhook {
         if !url.starts_with("https://") && !url.starts_with("http://") {
             return Err(no_address());
         }
-        let server = HttpServer { url, auth: None, ca: None };
+        let server = HttpServer { url, ..HttpServer::default() };
         let mut client = HttpClient::new(&server, &self.base).map_err(|_| no_address())?;
         let message = message(notification, &notification.news.iter().collect::<Vec<_>>());
         judge(&client.post_json("", &[], &message).await.map_err(|e| later(&e))?)?;
@@ -71,7 +71,8 @@ impl Bot {
     /// Where the address is not usable.
     pub fn new(settings: &SlackBot, base: &Path) -> Result<Self, ReadError> {
         let auth = Some(Auth::Bearer(settings.token.clone()));
-        let client = HttpClient::new(&HttpServer { url: settings.url.clone(), auth, ca: None }, base)?;
+        let client =
+            HttpClient::new(&HttpServer { url: settings.url.clone(), auth, ..HttpServer::default() }, base)?;
         let state = Mutex::new(Writing { client, threads: VecDeque::new() });
         Ok(Self { channel: settings.channel.clone(), state })
     }

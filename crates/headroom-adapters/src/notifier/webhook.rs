@@ -35,7 +35,7 @@ impl Webhook {
     /// Where the address or the authorities are not usable.
     pub fn new(settings: &WebhookSettings, base: &Path) -> Result<Self, ReadError> {
         let WebhookSettings { url, secret, auth, ca } = settings.clone();
-        let client = HttpClient::new(&HttpServer { url, auth, ca }, base)?;
+        let client = HttpClient::new(&HttpServer { url, auth, ca, ..HttpServer::default() }, base)?;
         Ok(Self { client: Mutex::new(client), secret, base: base.to_owned() })
     }
 }

@@ -7,7 +7,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use async_trait::async_trait;
 use base64::Engine as _;
@@ -18,7 +17,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 
 use super::poll::{Figure, ReadError, Reader, Want};
 use super::scram::{self, Hash};
-use crate::net::{self, Address, Stream};
+use crate::net::{Address, Stream, Tls};
 use crate::secret::Secret;
 
 /// The most bytes one answer may have: some ten thousand partitions.
@@ -56,7 +55,6 @@ struct Api {
 /// Asks a Kafka.
 pub struct Kafka {
     settings: KafkaSettings,
-    /// Without TLS, which is set up at each connection.
     brokers: Vec<Address>,
     base: PathBuf,
     asks: Vec<KafkaAsk>,
@@ -76,7 +74,8 @@ impl Kafka {
             Ask::Kafka(ask) => Some(ask),
             _ => None,
         })?;
-        let brokers = settings.brokers.iter().map(|broker| Address::parse(broker, None));
+        let tls = Tls::asked(settings.tls, settings.ca.as_ref(), settings.client.as_ref(), base);
+        let brokers = settings.brokers.iter().map(|broker| Address::parse(broker, tls.clone()));
         Ok(Self {
             settings: settings.clone(),
             brokers: brokers.collect::<Result<_, _>>()?,
@@ -98,7 +97,7 @@ impl Kafka {
     }
 
     async fn connect(&self, address: &Address) -> Result<Connection, ReadError> {
-        let stream = BufReader::new(Address { tls: self.tls()?, ..address.clone() }.connect().await?);
+        let stream = BufReader::new(address.connect().await?);
         let mut connection = Connection { stream, number: 0, metadata: OLD_METADATA };
         let mut answer = connection.ask(API_VERSIONS, &Text::new()).await?;
         answer.may_fail()?;
@@ -113,14 +112,6 @@ impl Kafka {
             connection.log_in(auth, password).await?;
         }
         Ok(connection)
-    }
-
-    /// Read anew each time, since certificates are replaced while programs run.
-    fn tls(&self) -> Result<Option<Arc<rustls::ClientConfig>>, ReadError> {
-        let KafkaSettings { tls, ca, client, .. } = &self.settings;
-        let is_spoken = *tls || ca.is_some() || client.is_some();
-        let config = is_spoken.then(|| net::tls_as(ca.as_ref(), client.as_ref(), &self.base));
-        Ok(config.transpose()?.map(Arc::new))
     }
 
     /// Any broker that answers; the first in the list that does.
@@ -159,7 +150,8 @@ impl Kafka {
             let (host, port) = (answer.string()?.unwrap_or_default(), answer.i32()?);
             let _rack = answer.string()?;
             let port = u16::try_from(port).map_err(|_| garbage())?;
-            cluster.brokers.insert(node, Address { host, port, tls: None });
+            let tls = cluster.any.tls.clone();
+            cluster.brokers.insert(node, Address { host, port, tls });
         }
         if is_new {
             let _cluster = answer.string()?;
@@ -198,7 +190,7 @@ impl Kafka {
             code => return Err(said(code)),
         }
         let port = u16::try_from(port).map_err(|_| garbage())?;
-        let coordinator = Address { host, port, tls: None };
+        let coordinator = Address { host, port, tls: cluster.any.tls.clone() };
         let topics: Vec<(&str, Vec<i32>)> = self
             .topics_of(group)
             .into_iter()

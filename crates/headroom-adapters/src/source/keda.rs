@@ -3,8 +3,7 @@
 //! A scaler is asked what KEDA would ask it, over gRPC: the value of a metric, its target per replica, or whether there
 //! is anything to do. The distinct questions of a round go out together over one connection.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream};
@@ -18,7 +17,7 @@ use tonic::{Code, Status};
 use super::poll::{Figure, ReadError, Reader, Want};
 use crate::keda::externalscaler::external_scaler_client::ExternalScalerClient;
 use crate::keda::externalscaler::{GetMetricsRequest, ScaledObjectRef};
-use crate::net::{self, Address};
+use crate::net::{Address, Tls};
 
 /// Questions under way at once: each is a moment's work, and a scaler often has one system behind it.
 const TOGETHER: usize = 8;
@@ -27,9 +26,7 @@ const LARGEST_ANSWER: usize = 1024 * 1024;
 
 /// Asks an external scaler.
 pub struct Keda {
-    /// Without TLS, which is set up at each connection.
     address: Address,
-    base: PathBuf,
     settings: KedaSettings,
     asks: Vec<KedaAsk>,
     /// Kept while it works; one that failed is made anew.
@@ -46,24 +43,14 @@ impl Keda {
             Ask::Keda(ask) => Some(ask),
             _ => None,
         })?;
+        let tls = Tls::asked(settings.tls, settings.ca.as_ref(), settings.client.as_ref(), base);
+        let tls = tls.map(|tls| Tls { alpn: Some("h2"), ..tls });
         Ok(Self {
-            address: Address::parse(&settings.address, None)?,
-            base: base.to_owned(),
+            address: Address::parse(&settings.address, tls)?,
             settings: settings.clone(),
             asks: asks.into_iter().cloned().collect(),
             client: None,
         })
-    }
-
-    /// Read anew each time, since certificates are replaced while programs run.
-    fn tls(&self) -> Result<Option<Arc<rustls::ClientConfig>>, ReadError> {
-        let KedaSettings { tls, ca, client, .. } = &self.settings;
-        if !tls && ca.is_none() && client.is_none() {
-            return Ok(None);
-        }
-        let mut config = net::tls_as(ca.as_ref(), client.as_ref(), &self.base)?;
-        config.alpn_protocols = vec![b"h2".to_vec()];
-        Ok(Some(Arc::new(config)))
     }
 
     async fn connect(&self) -> Result<ExternalScalerClient<Channel>, ReadError> {
@@ -72,7 +59,7 @@ impl Keda {
             .map_err(|error| setup(&error))?
             .user_agent(concat!("headroom/", env!("CARGO_PKG_VERSION")))
             .map_err(|error| setup(&error))?;
-        let address = Address { tls: self.tls()?, ..self.address.clone() };
+        let address = self.address.clone();
         let connect = tower::service_fn(move |_| {
             let address = address.clone();
             async move { address.connect().await.map(TokioIo::new) }

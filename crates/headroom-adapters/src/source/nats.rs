@@ -59,7 +59,12 @@ impl Nats {
             _ => None,
         })?;
         let asks = asks.into_iter().cloned().collect();
-        let server = HttpServer { url: settings.url.clone(), auth: None, ca: settings.ca.clone() };
+        let server = HttpServer {
+            url: settings.url.clone(),
+            auth: None,
+            ca: settings.ca.clone(),
+            client: settings.client.clone(),
+        };
         let account: String = form_urlencoded::byte_serialize(settings.account.as_bytes()).collect();
         let path = format!("/jsz?streams=true&consumers=true&acc={account}");
         Ok(Self { client: HttpClient::new(&server, base)?, path, asks })

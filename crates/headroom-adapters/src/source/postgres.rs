@@ -25,14 +25,14 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::poll::{Figure, ReadError, Reader, Want};
 use super::recall::{self, At, Found, Stretch, filled};
 use crate::http::LARGEST_ANSWER;
-use crate::net::{self, Address, Stream};
+use crate::net::{Address, Stream, Tls};
 use crate::secret::Secret;
 
 /// Asks a database.
 pub struct Postgres {
     settings: PostgresSettings,
     address: Address,
-    tls: Option<MakeRustlsConnect>,
+    tls: Option<Tls>,
     /// How many more bytes of answers are read in this round.
     left: Arc<AtomicUsize>,
     deadline: Span,
@@ -120,14 +120,11 @@ impl Postgres {
         queries: Vec<String>,
         base: &Path,
     ) -> Result<Self, ReadError> {
-        let with_tls = settings.tls || settings.ca.is_some();
-        let tls = with_tls.then(|| net::tls(settings.ca.as_ref(), base)).transpose()?;
-        let tls = tls.map(|tls| MakeRustlsConnect::new((*tls).clone()));
         Ok(Self {
             settings: settings.clone(),
             // TLS is asked for in the protocol, not spoken from the start.
             address: Address::parse(&settings.address, None)?,
-            tls,
+            tls: Tls::asked(settings.tls, settings.ca.as_ref(), settings.client.as_ref(), base),
             left: Arc::default(),
             deadline,
             base: base.to_owned(),
@@ -163,14 +160,15 @@ impl Postgres {
             why: said(&e),
         };
         let stream = Bounded { inner: self.address.connect().await?, left: Arc::clone(&self.left) };
-        match self.tls.clone() {
+        match &self.tls {
             None => {
                 let (client, connection) = config.connect_raw(stream, NoTls).await.map_err(no)?;
                 // Its end shows at the next query.
                 let task = tokio::spawn(async move { drop(connection.await) });
                 Ok(Connection { client, task })
             }
-            Some(mut tls) => {
+            Some(tls) => {
+                let mut tls = MakeRustlsConnect::new(tls.config()?);
                 config.ssl_mode(tokio_postgres::config::SslMode::Require);
                 let tls = MakeTlsConnect::<Bounded>::make_tls_connect(&mut tls, &self.address.host).map_err(
                     |e| ReadError::Setup(format!("{:?} is no name for TLS: {e}", self.address.host)),

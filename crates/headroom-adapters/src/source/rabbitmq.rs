@@ -43,8 +43,12 @@ impl Rabbitmq {
             _ => None,
         })?;
         let asks = asks.into_iter().cloned().collect();
-        let server =
-            HttpServer { url: settings.url.clone(), auth: settings.auth.clone(), ca: settings.ca.clone() };
+        let server = HttpServer {
+            url: settings.url.clone(),
+            auth: settings.auth.clone(),
+            ca: settings.ca.clone(),
+            client: settings.client.clone(),
+        };
         let vhost: String = form_urlencoded::byte_serialize(settings.vhost.as_bytes()).collect();
         // A blank is `+` in a form and `%20` in a path.
         let vhost = vhost.replace('+', "%20");

@@ -4,7 +4,6 @@
 //! an answer claims is held against a bound before it is believed.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use async_trait::async_trait;
 use headroom_core::fleet::{Ask, RedisAsk, RedisSettings};
@@ -13,7 +12,7 @@ use headroom_engine::driver::now;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
 use super::poll::{Figure, ReadError, Reader, Want};
-use crate::net::{self, Address, Stream};
+use crate::net::{Address, Stream, Tls};
 use crate::secret::Secret;
 
 /// The most bytes one answer may have.
@@ -53,11 +52,10 @@ impl Redis {
             _ => None,
         })?;
         let asks = asks.into_iter().cloned().collect();
-        let with_tls = settings.tls || settings.ca.is_some();
-        let tls = with_tls.then(|| net::tls(settings.ca.as_ref(), base)).transpose()?;
+        let tls = Tls::asked(settings.tls, settings.ca.as_ref(), settings.client.as_ref(), base);
         Ok(Self {
             settings: settings.clone(),
-            address: Address::parse(&settings.address, tls.map(|tls| Arc::clone(&tls)))?,
+            address: Address::parse(&settings.address, tls)?,
             base: base.to_owned(),
             asks,
             connection: None,

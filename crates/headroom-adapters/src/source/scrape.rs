@@ -141,13 +141,13 @@ impl Scrape {
         if let Some(client) = self.clients.remove(target) {
             return Ok(client);
         }
+        let ScrapeSettings { tls, ca, client, auth, .. } = &self.settings;
+        let with_tls = *tls || ca.is_some() || client.is_some();
         let server = HttpServer {
-            url: format!(
-                "{}://{target}",
-                if self.settings.tls || self.settings.ca.is_some() { "https" } else { "http" }
-            ),
-            auth: self.settings.auth.clone(),
-            ca: self.settings.ca.clone(),
+            url: format!("{}://{target}", if with_tls { "https" } else { "http" }),
+            auth: auth.clone(),
+            ca: ca.clone(),
+            client: client.clone(),
         };
         HttpClient::new(&server, &self.base)
     }

@@ -11,7 +11,7 @@ use crate::support::{example, notification, open};
 
 /// Asks until the active alerts are as expected.
 async fn until(port: u16, expected: impl Fn(&[Value]) -> bool) -> Vec<Value> {
-    let server = HttpServer { url: format!("http://127.0.0.1:{port}"), auth: None, ca: None };
+    let server = HttpServer { url: format!("http://127.0.0.1:{port}"), ..HttpServer::default() };
     let mut client = headroom_adapters::http::HttpClient::new(&server, std::path::Path::new("/")).unwrap();
     for _ in 0..3000 {
         let answer = client.get("/api/v2/alerts", "application/json").await.unwrap();

@@ -288,6 +288,8 @@ async fn postgres_is_shown_a_password_over_tls() {
     };
     write(&folder.path().join("mine"), "hunter2\n");
     until_value(&mut source(", password: { file: mine }, ca: ca.pem"), "tls", 1.0).await;
+    let client = ", client: { certificate: client.pem, key: client.key }";
+    until_value(&mut source(&format!(", password: {{ file: mine }}, ca: ca.pem{client}")), "tls", 1.0).await;
     until_value(&mut source(", password: { file: mine }"), "tls", 0.0).await;
     write(&folder.path().join("wrong"), "hunter3\n");
     for (rest, words) in [

@@ -102,6 +102,65 @@ async fn prometheus_is_read_as_its_page_says() {
     }
 }
 
+/// The real server asks for a password and for a client's certificate over TLS; without either nothing is told, and neither is
+/// the password.
+#[tokio::test]
+async fn prometheus_is_shown_a_password_and_a_certificate_over_tls() {
+    if skip_real("Prometheus") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let authority = crate::tls::Authority::new();
+    authority.put(folder.path());
+    let (certificate, key) = authority.issue();
+    write(&folder.path().join("server.pem"), &certificate);
+    write(&folder.path().join("server.key"), &key);
+    // hunter2, by bcrypt.
+    write(
+        &folder.path().join("web.yml"),
+        "tls_server_config:\n  cert_file: server.pem\n  key_file: server.key\n  client_ca_file: ca.pem\n  \
+         client_auth_type: RequireAndVerifyClientCert\nbasic_auth_users:\n  scaler: \
+         $2b$04$iWu9VXmIiB.N16gqMaReMeO.6M/wrRQ0IJRCYfcNTEI8tD4d6XjGS\n",
+    );
+    write(&folder.path().join("prometheus.yml"), "global: {}\n");
+    write(&folder.path().join("right"), "hunter2\n");
+    write(&folder.path().join("wrong"), "hunter3\n");
+    let (port, log) = (free_port(), folder.path().join("log"));
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let mut server = Server::start(
+        "prometheus",
+        &[
+            &format!("--config.file={}", path("prometheus.yml")),
+            &format!("--web.config.file={}", path("web.yml")),
+            &format!("--storage.tsdb.path={}", path("data")),
+            &format!("--web.listen-address={}", at(port)),
+        ],
+        &[],
+        &log,
+    );
+    server.listens(port, &log).await;
+    let source = |password: &str, rest: &str| {
+        let auth = format!("basic: {{ user: scaler, password: {{ file: {password} }} }}");
+        let fleet = policy(
+            &format!(
+                "metrics: {{ prometheus: {{ url: \"https://localhost:{port}\", auth: {{ {auth} }}{rest} }} }}"
+            ),
+            "one: { prometheus: { from: metrics, query: vector(1) }, unit: count, every: 100ms }",
+        );
+        open(&fleet, folder.path()).remove(0)
+    };
+    let (ca, client) = (", ca: ca.pem", ", client: { certificate: client.pem, key: client.key }");
+    until_value(&mut source("right", &format!("{ca}{client}")), "one", 1.0).await;
+    for (password, rest, words) in [
+        ("wrong", format!("{ca}{client}"), "401"),
+        ("right", ca.to_owned(), "BadCertificate"),
+        ("right", client.to_owned(), "certificate"),
+    ] {
+        let told = format!("{:?}", until(&mut source(password, &rest), "one", |_| true).await);
+        assert!(told.contains(words) && !told.contains("hunter"), "{rest}: {told}");
+    }
+}
+
 /// A new installation is told the past that a Prometheus kept: means of five minutes, gaps as gaps; a query that is
 /// refused spoils no other.
 #[tokio::test]

@@ -228,7 +228,7 @@ pub struct ClientCertificate {
 }
 
 /// An HTTP server.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct HttpServer {
     /// `http://` or `https://`, host, port, and the path if there is one.
@@ -239,6 +239,9 @@ pub struct HttpServer {
     /// A PEM file with the authorities to trust instead of this machine's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca: Option<PathBuf>,
+    /// The certificate to show to servers that ask for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<ClientCertificate>,
 }
 
 /// Programs that show their own metrics (A12). Targets are named, listed in a file, or found in DNS; all that are
@@ -271,6 +274,9 @@ pub struct ScrapeSettings {
     /// Rules that change or drop series, in order, as Prometheus's `metric_relabel_configs` do.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub relabel: Vec<Relabel>,
+    /// The certificate to show; with it TLS is spoken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client: Option<ClientCertificate>,
 }
 
 /// One rule of relabelling: the values of `sourceLabels`, joined by `separator`, are held against `regex`.
@@ -359,6 +365,9 @@ pub struct PostgresSettings {
     /// A PEM file with the authorities to trust instead of this machine's; with it TLS is spoken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca: Option<PathBuf>,
+    /// The certificate to show; with it TLS is spoken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<ClientCertificate>,
 }
 
 /// A Redis server.
@@ -382,6 +391,9 @@ pub struct RedisSettings {
     /// A PEM file with the authorities to trust instead of this machine's; with it TLS is spoken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca: Option<PathBuf>,
+    /// The certificate to show; with it TLS is spoken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<ClientCertificate>,
 }
 
 /// A RabbitMQ broker.
@@ -399,6 +411,9 @@ pub struct RabbitmqSettings {
     /// A PEM file with the authorities to trust instead of this machine's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca: Option<PathBuf>,
+    /// The certificate to show to servers that ask for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<ClientCertificate>,
 }
 
 fn root_vhost() -> String {
@@ -417,6 +432,9 @@ pub struct NatsSettings {
     /// A PEM file with the authorities to trust instead of this machine's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca: Option<PathBuf>,
+    /// The certificate to show to servers that ask for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<ClientCertificate>,
 }
 
 fn global_account() -> String {
@@ -1147,7 +1165,7 @@ mod tests {
             ("prom.example:9090", false),
             ("http://", false),
         ] {
-            let server = HttpServer { url: url.to_owned(), auth: None, ca: None };
+            let server = HttpServer { url: url.to_owned(), ..HttpServer::default() };
             let settings = SourceSettings { kind: SourceKind::Prometheus(server), deadline: DEADLINE };
             let mut problems = Vec::new();
             settings.check(&Path::root(), &mut problems);
