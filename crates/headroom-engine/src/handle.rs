@@ -32,8 +32,9 @@ use crate::plan::Plan;
 use crate::ports::News;
 use crate::sources::SourceView;
 
-/// Events a slow reader may lag behind before it misses some.
-pub(crate) const EVENT_BACKLOG: usize = 1024;
+/// Events a slow reader may lag behind before it misses some: a thousand workloads that all change at once make four
+/// thousand before anyone can read.
+pub(crate) const EVENT_BACKLOG: usize = 8192;
 
 /// Something that readers may want to see at once.
 #[derive(Clone, Debug)]

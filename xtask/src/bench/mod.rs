@@ -12,6 +12,7 @@ mod soak;
 mod sources;
 mod tick;
 mod told;
+mod traces;
 
 use std::path::Path;
 
@@ -41,6 +42,8 @@ pub(crate) enum What {
     Frontier,
     /// From a decision until whoever is to know has been told
     Told,
+    /// What traces of decisions cost: 1 000 workloads whose loads change, with a collector and without
+    Traces,
     /// The simulator: 30 days at 1 s, and 1 000 workloads for a day at 10 s
     Simulate,
     /// Forecasts: a fit, a sample; with `--plan`, the loss on its series
@@ -68,6 +71,7 @@ pub(crate) fn run(what: What, output: Output, plan: Option<&Path>, frontier: &Fr
         What::Sources => sources::run(output),
         What::Frontier => frontier::run(frontier, output),
         What::Told => told::run(output),
+        What::Traces => traces::run(output),
         What::Simulate => simulate::run(output),
         What::Forecast => forecast::run(output, plan),
     }

@@ -179,7 +179,7 @@ fn unix_seconds() -> f64 {
 }
 
 /// Seconds that this thread has spent on a core.
-fn on_core() -> Result<f64> {
+pub(super) fn on_core() -> Result<f64> {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat")?;
     let nanoseconds: f64 = text.split(' ').next().context("schedstat is empty")?.parse()?;
     Ok(nanoseconds / 1e9)
