@@ -275,6 +275,44 @@ async fn alerts_sources_and_what_was_learned_are_on_the_page() {
     .await;
 }
 
+/// Every view can be saved as a table and as JSON; every chart has its name, units and legend, every mark its reason, and
+/// where a point stands for many samples the least and the largest are drawn.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_view_is_saved_and_every_chart_is_labelled() {
+    looking_at_the_page(async |shop, page| {
+        let saved = "Promise.all([...document.querySelectorAll('.saves a')].map(async (a) => { \
+            const answer = await fetch(a.href); const type = answer.headers.get('content-type') ?? ''; \
+            const fits = type.startsWith(a.href.includes('format=csv') ? 'text/csv' : 'application/json'); \
+            return answer.ok && fits ? a.href.replace(/^.*v1.|[?].*$/g, '') : `${a.href}: ${answer.status} ${type}`; }))";
+        let mut views = std::collections::BTreeSet::new();
+        page.until("document.querySelector('#notifiers .dot')").await;
+        for view in page.wait_for(saved).await.as_array().expect("a list") {
+            views.insert(view.as_str().expect("a text").to_owned());
+        }
+        page.go("#/w/web").await;
+        page.until("document.querySelector('.item') && document.querySelectorAll('.save-box .saves').length === 3").await;
+        let latest = page.see("document.querySelector('.item').dataset.decision").await;
+        let latest = latest.as_str().expect("an id");
+        page.go(&format!("#/d/{latest}")).await;
+        page.until("document.querySelector('.item-foot .saves')").await;
+        for view in page.wait_for(saved).await.as_array().expect("a list") {
+            views.insert(view.as_str().expect("a text").to_owned());
+        }
+        let decision = format!("decisions/{latest}");
+        let expected = [
+            "alerts", "decisions", &decision, "held", "notices", "notifiers", "overview", "sources",
+            "workloads/web/decisions", "workloads/web/forecast", "workloads/web/series",
+        ];
+        assert_eq!(views.iter().map(String::as_str).collect::<Vec<_>>(), expected);
+        page.until("[...document.querySelectorAll('.chart')].every((c) => c.querySelector('h3').innerText && c.querySelector('.key-value') && c.querySelectorAll('.tick').length > 3)").await;
+        page.until("document.querySelector('.marker') && [...document.querySelectorAll('.marker')].every((m) => m.getAttribute('aria-label').length > 12)").await;
+        page.click("[data-range='6h']").await;
+        page.until("document.querySelectorAll('path.spread').length >= 3").await;
+        (shop, page)
+    })
+    .await;
+}
+
 /// The rules of axe-core (WCAG 2.2 A and AA, and its best practices), which `./check` installs with npm.
 fn accessibility_rules() -> Option<String> {
     let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
