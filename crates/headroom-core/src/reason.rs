@@ -131,6 +131,8 @@ pub enum Reason {
     ForecastNeeds { peak: Seen, level: Level, by: Timestamp, per_replica: Level },
     /// The load foreseen needs more than the maximum before `by`, and the policy lets it raise that.
     ForecastRaises { peak: Seen, by: Timestamp, max: Replicas, to: Replicas },
+    /// The load foreseen is surely carried by so many until the stabilisation window is over: it ends early.
+    ForecastReleases { peak: Seen, by: Timestamp, replicas: Replicas },
     /// The forecast would want this, and the policy lets it only say so.
     ForecastOnly { wanted: Replicas },
     /// The forecast wants about what there is.
@@ -298,6 +300,10 @@ impl Reason {
             "forecast-raises",
             "The load foreseen needs more than the maximum, and the policy lets it raise that, so far.",
         ),
+        (
+            "forecast-releases",
+            "The load foreseen is surely carried by so many until the stabilisation window is over: it ends early.",
+        ),
         ("forecast-only", "The forecast only says what it would want; the strategy abstains."),
         ("forecast-near", "The forecast wants about what there is; it abstains."),
         ("forecast-missing", "There is no forecast yet, or it does not reach so far; the strategy abstains."),
@@ -402,6 +408,7 @@ impl Reason {
             Self::UnderPressure { .. } => "under-pressure",
             Self::ForecastNeeds { .. } => "forecast-needs",
             Self::ForecastRaises { .. } => "forecast-raises",
+            Self::ForecastReleases { .. } => "forecast-releases",
             Self::ForecastOnly { .. } => "forecast-only",
             Self::ForecastNear { .. } => "forecast-near",
             Self::ForecastMissing { .. } => "forecast-missing",

@@ -522,6 +522,11 @@ fn english(reason: &Reason) -> String {
             seen(peak),
             moment(*by)
         ),
+        Reason::ForecastReleases { peak, by, replicas } => format!(
+            "no more than {} is foreseen until {} with 99 %, for which {replicas} are enough: the window ends early",
+            seen(peak),
+            moment(*by)
+        ),
         Reason::ForecastOnly { wanted } => format!("the forecast would want {wanted}, and is only to say so"),
         Reason::ForecastNear { wanted } => format!("the forecast wants {wanted}, which is near enough"),
         Reason::ForecastMissing { signal } => format!("{signal} is not foreseen yet"),
@@ -804,6 +809,11 @@ fn korean(reason: &Reason) -> String {
         Reason::ForecastRaises { peak, by, max, to } => {
             format!("{}까지 최대 {} 예측, 최대 {max}개를 {to}개로 올림", moment(*by), seen(peak))
         }
+        Reason::ForecastReleases { peak, by, replicas } => format!(
+            "{}까지 99 % 확률로 최대 {} 예측, {replicas}개면 충분하므로 안정화 창을 일찍 마침",
+            moment(*by),
+            seen(peak)
+        ),
         Reason::ForecastOnly { wanted } => format!("예측은 {wanted}개를 원하지만 알리기만 함"),
         Reason::ForecastNear { wanted } => format!("예측이 원하는 {wanted}개는 현재와 충분히 가까움"),
         Reason::ForecastMissing { signal } => format!("{signal}의 예측이 아직 없음"),

@@ -4,13 +4,17 @@
 //! growing no higher than the lowest of the last `scaleUp.stabilization` (0 s). A short dip or spike passes
 //! without a change.
 //!
-//! Source of rule and defaults: Kubernetes' HPA (300 s for shrinking, 0 s for growing), A4.
+//! Where the policy lets a proved forecast be sure of what is enough (`predictive: { earlyScaleIn: true }`), shrinking
+//! need not wait for the window: what it waits for, a load that comes back, is what the forecast denies.
+//!
+//! Source of rule and defaults: Kubernetes' HPA (300 s for shrinking, 0 s for growing), A4; ending it early, A8.
 
 use crate::context::Context;
 use crate::decision::{By, Draft};
 use crate::extremes::Extremes;
 use crate::reason::Reason;
-use crate::units::{Replicas, Timestamp};
+use crate::strategy::Strategy;
+use crate::units::{Replicas, Span, Timestamp};
 
 /// The count between `current` and `desired` that the windows allow: shrinking to no less than the highest
 /// recommendation, growing to no more than the lowest. `current` and `desired` may lie beyond any window.
@@ -22,6 +26,20 @@ pub fn stabilised(current: i64, desired: i64, highest: &Extremes, lowest: &Extre
     } else {
         count(lowest.extreme(at)).unwrap_or(desired).clamp(current, desired)
     }
+}
+
+/// A window ends early only where that takes a tenth away or more (the HPA's tolerance): within it, a load that wanders
+/// about the edge of a forecast would move the fleet to and fro.
+const WORTH_IT: f64 = 0.9;
+
+/// What proved forecasts are sure is enough until the window is over; where there are several, the most careful counts.
+fn released(cx: &Context<'_>, window: Span) -> Option<(Replicas, Reason)> {
+    let strategies = cx.workload().strategies.iter().enumerate();
+    let sure = strategies.filter_map(|(strategy, rule)| match rule {
+        Strategy::Predictive(rule) => rule.releases(&Context { strategy, ..*cx }, window),
+        _ => None,
+    });
+    sure.max_by_key(|(enough, _)| *enough)
 }
 
 pub(super) fn limit(cx: &Context<'_>, draft: &mut Draft) {
@@ -43,7 +61,13 @@ pub(super) fn limit(cx: &Context<'_>, draft: &mut Draft) {
         let until = lowest.extreme(cx.at()).map_or(cx.at().plus(window), |(_, until)| until);
         Reason::StabilisingUp { window, until }
     };
-    draft.move_to(Replicas(u32::try_from(to).unwrap_or(u32::MAX)), By::Stabilise, why);
+    let held = Replicas(u32::try_from(to).unwrap_or(u32::MAX));
+    let wanted = draft.wanted();
+    let sure = if unknown || !draft.shrinks() { None } else { released(cx, window) };
+    draft.move_to(held, By::Stabilise, why);
+    if let Some((enough, why)) = sure.filter(|(enough, _)| enough.as_f64() <= WORTH_IT * held.as_f64()) {
+        draft.move_to(enough.max(wanted), By::Stabilise, why);
+    }
 }
 
 #[cfg(test)]

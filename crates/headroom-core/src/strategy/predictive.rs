@@ -29,6 +29,9 @@ use crate::units::{Level, Quantity, Replicas, Span, Timestamp, Unit};
 /// Settled forecasts from which on a record counts: about two hours of them; below, chance decides who was better.
 const ENOUGH_SETTLED: f64 = 24.0;
 
+/// How sure a forecast must be to end a stabilisation window: at 99 % the highest of its levels.
+const SURE: f64 = 0.99;
+
 /// Scale by the forecast of a load.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
@@ -62,6 +65,10 @@ pub struct Predictive {
     /// Whether a proved forecast may go beyond `replicas.max` (A9); by default it may not.
     #[serde(default)]
     pub max_capacity_breach: MaxCapacityBreach,
+    /// Whether a fleet may shrink before its stabilisation window is over, where a proved forecast is sure (99%) that
+    /// until then, and until the lead after it, fewer are enough; by default it may not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub early_scale_in: bool,
 }
 
 /// What happens where the forecast needs more than `replicas.max` (A9).
@@ -153,15 +160,13 @@ impl Predictive {
         let missing = || Reason::ForecastMissing { signal: seen.demand.clone() };
         let level = self.level.level;
         let peak = seen.ahead.peak(level.get(), seen.at, seen.at.plus(seen.lead)).ok_or_else(missing)?;
-        match seen.standing.filter(|s| s.evidence >= ENOUGH_SETTLED) {
-            Some(standing) if standing.is_better() => {}
-            standing => {
-                return Err(Reason::ForecastUnproved {
-                    signal: seen.demand.clone(),
-                    loss: standing.and_then(|s| Level::new(s.loss).ok()),
-                    naive: standing.and_then(|s| Level::new(s.yardstick_loss).ok()),
-                });
-            }
+        if !proved(seen.standing) {
+            let standing = seen.standing.filter(|s| s.evidence >= ENOUGH_SETTLED);
+            return Err(Reason::ForecastUnproved {
+                signal: seen.demand.clone(),
+                loss: standing.and_then(|s| Level::new(s.loss).ok()),
+                naive: standing.and_then(|s| Level::new(s.yardstick_loss).ok()),
+            });
         }
         let load = Level::new(peak.load.get() * (1.0 + self.margin.level.get())).unwrap_or(peak.load);
         let wanted = load.replicas_for(seen.per_replica).ok_or_else(missing)?;
@@ -196,6 +201,34 @@ impl Predictive {
         raised.min(increase.at_most).max(max)
     }
 
+    /// The count that is surely enough until a stabilisation window of this length is over and a start after it is
+    /// ready, where the policy lets that end the window; `None` where the load can't be seen or the forecast is not
+    /// proved.
+    pub(crate) fn releases(&self, cx: &Context<'_>, window: Span) -> Option<(Replicas, Reason)> {
+        if !self.early_scale_in || self.mode == PredictiveMode::ForecastOnly {
+            return None;
+        }
+        let demand = self.demand(cx.workload())?;
+        cx.fresh(demand).ok()?;
+        let outlook = cx.outlook(demand)?;
+        let per_replica = self.per_replica(cx, demand)?;
+        let unit = cx.signal(demand).map_or(Unit::Count, crate::fleet::Signal::unit);
+        let lead = self.lead(cx).plus(window);
+        let standing = outlook.standing(lead);
+        enough(&Foreseen { at: cx.at(), demand, unit, ahead: outlook.ahead()?, standing, per_replica, lead })
+    }
+
+    /// How far ahead is looked: a start, and the buffer.
+    fn lead(&self, cx: &Context<'_>) -> Span {
+        cx.memory().start_ups().expected().unwrap_or(Span::ZERO).plus(self.buffer)
+    }
+
+    /// What one replica carries, as told or as learned.
+    fn per_replica(&self, cx: &Context<'_>, demand: &SignalName) -> Option<Level> {
+        let known = self.told(cx.workload(), demand).or_else(|| cx.capacity().map(|c| c.usable));
+        known.filter(|c| *c > Level::ZERO)
+    }
+
     /// What is said with `wanted` in hand.
     fn advise(&self, wanted: Replicas, current: Replicas, why: Reason) -> Advice {
         if self.mode == PredictiveMode::ForecastOnly {
@@ -207,6 +240,23 @@ impl Predictive {
         });
         if near { Advice::abstains(Reason::ForecastNear { wanted }) } else { Advice::wants(wanted, why) }
     }
+}
+
+/// Whether forecasts of so far ahead have been better than naive ones, often enough.
+fn proved(standing: Option<Standing>) -> bool {
+    standing.is_some_and(|s| s.evidence >= ENOUGH_SETTLED && s.is_better())
+}
+
+/// How many are surely enough, where the forecast is proved.
+fn enough(seen: &Foreseen<'_>) -> Option<(Replicas, Reason)> {
+    if !proved(seen.standing) {
+        return None;
+    }
+    let by = seen.at.plus(seen.lead);
+    let peak = seen.ahead.peak(SURE, seen.at, by)?;
+    let replicas = peak.load.replicas_for(seen.per_replica)?;
+    let load = Seen { signal: seen.demand.clone(), unit: seen.unit, value: peak.load };
+    Some((replicas, Reason::ForecastReleases { peak: load, by, replicas }))
 }
 
 /// What a want is made of.
@@ -224,13 +274,11 @@ struct Foreseen<'a> {
 impl Recommend for Predictive {
     fn recommend(&self, cx: &Context<'_>) -> Advice {
         let Some(demand) = self.demand(cx.workload()) else { return Advice::abstains(Reason::NobodyWants) };
-        let lead = cx.memory().start_ups().expected().unwrap_or(Span::ZERO).plus(self.buffer);
-        let lead = lead.plus(self.horizon.unwrap_or(Span::ZERO));
+        let lead = self.lead(cx).plus(self.horizon.unwrap_or(Span::ZERO));
         let Some((outlook, ahead)) = cx.outlook(demand).and_then(|o| Some((o, o.ahead()?))) else {
             return Advice::abstains(Reason::ForecastMissing { signal: demand.clone() });
         };
-        let known = self.told(cx.workload(), demand).or_else(|| cx.capacity().map(|c| c.usable));
-        let Some(per_replica) = known.filter(|c| *c > Level::ZERO) else {
+        let Some(per_replica) = self.per_replica(cx, demand) else {
             return Advice::abstains(Reason::ForecastWithoutCapacity { signal: demand.clone() });
         };
         let unit = cx.signal(demand).map_or(Unit::Count, crate::fleet::Signal::unit);
@@ -319,9 +367,9 @@ impl Recommend for Predictive {
 
     fn foresees(&self, cx: &Context<'_>, within: Span) -> Option<Level> {
         let demand = self.demand(cx.workload())?;
-        let per_replica = self.told(cx.workload(), demand).or_else(|| cx.capacity().map(|c| c.usable))?;
+        let per_replica = self.per_replica(cx, demand)?;
         let outlook = cx.outlook(demand)?;
-        outlook.standing(within).filter(|s| s.evidence >= ENOUGH_SETTLED && s.is_better())?;
+        proved(outlook.standing(within)).then_some(())?;
         let level = self.level.level.get();
         let peak = outlook.ahead()?.peak(level, cx.at(), cx.at().plus(within))?;
         Level::new(peak.load.get() / per_replica.get()).ok()
@@ -383,6 +431,29 @@ mod tests {
             (serde_json::json!({}), 60 * 24, Err("forecast-missing")),
         ] {
             assert_eq!(foresee(&rule(more.clone()), minutes, good), expected, "{more} {minutes}");
+        }
+    }
+
+    /// A8: a window ends early only on the word of a forecast that is proved and sees far enough.
+    #[test]
+    fn a_proved_forecast_says_what_is_surely_enough() {
+        let good = Some(standing(100.0, 1.0, 2.0));
+        let demand = "rps".parse().unwrap();
+        let (ahead, per_replica) = (ahead(), Level::new(100.0).unwrap());
+        for (minutes, standing, expected) in [
+            (10, good, Some(3)),
+            (29, good, Some(3)),
+            (30, good, Some(15)),
+            (60 * 24, good, None),
+            (10, None, None),
+            (10, Some(standing(23.9, 1.0, 2.0)), None),
+            (10, Some(standing(100.0, 2.0, 2.0)), None),
+        ] {
+            let lead = Span::minutes(minutes);
+            let unit = Unit::PerSecond;
+            let seen =
+                Foreseen { at: NOW, demand: &demand, unit, ahead: &ahead, standing, per_replica, lead };
+            assert_eq!(enough(&seen).map(|(count, _)| count.0), expected, "{minutes} min, {standing:?}");
         }
     }
 

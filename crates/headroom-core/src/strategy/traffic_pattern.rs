@@ -5,7 +5,8 @@
 //! highest counts. It is a rule of thumb, so it goes well with one that measures: the highest want wins (D2).
 //!
 //! Where nobody knows the classes, they are learned: the load that this hour of the clock had on the days before, from the
-//! five-minute steps that the forecast of the signal keeps. Days are those of the week once two of them are known.
+//! five-minute steps that the forecast of the signal keeps. Days are those of the week once two of them are known. The
+//! hour in which a start made now is ready counts as well, so that who needs more is asked for a start-up time before.
 //!
 //! Source of rule: A2. There are no default classes; the time zone is UTC. Nothing is learned unless the policy asks for it;
 //! that two days make a pattern, that their median counts (one odd day is no pattern) and of each hour its highest step
@@ -99,7 +100,10 @@ impl LearnPattern {
 
     fn recommend(&self, cx: &Context<'_>, zone: &Zone) -> Advice {
         let (signal, per_replica) = (&self.signal, self.per_replica.level);
-        let usual = self.usual(cx, zone, cx.at());
+        // What is asked for now serves when it has started.
+        let ready = cx.at().plus(cx.memory().start_ups().expected().unwrap_or(Span::ZERO));
+        let both = [cx.at(), ready].into_iter().filter_map(|at| self.usual(cx, zone, at));
+        let usual = both.max_by(|a, b| a.load.get().total_cmp(&b.load.get()));
         let wanted = usual.and_then(|usual| Some((usual, usual.load.replicas_for(per_replica)?)));
         let Some((usual, replicas)) = wanted else {
             return Advice::abstains(Reason::PatternUnknown { signal: signal.clone() });
