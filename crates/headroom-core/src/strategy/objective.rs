@@ -57,7 +57,8 @@ pub struct Objective {
     pub capacity: Option<CapacityHint>,
     /// How long a start takes, until that is measured (30s, a container as C6 has it).
     pub start_up: Span,
-    /// Whether the forecast counts; if not, load is expected to stay as it is, with the noise it has.
+    /// Whether the forecast counts; if not, load is expected to stay as it is, with the noise it has, and only what was
+    /// missed steers.
     pub foresee: bool,
 }
 

@@ -338,7 +338,8 @@ impl Course {
     fn foretell(&mut self, objective: &Objective, capacity: &Capacity, ready: f64) {
         #[expect(clippy::cast_precision_loss, reason = "a count of steps")]
         let steps = self.steps as f64;
-        if objective.latency.is_some() || steps * f64::from(self.step_s) < FORETELL_AFTER_S {
+        let known = steps * f64::from(self.step_s) >= FORETELL_AFTER_S;
+        if !objective.foresee || objective.latency.is_some() || !known {
             return;
         }
         let (Some(choice), Some(online)) = (&self.choice, &self.online) else { return };
