@@ -26,7 +26,7 @@ const SPARSE_AFTER: u32 = 8;
 const WEEK_S: u64 = 604_800;
 /// The share of the allowed violations that is aimed at. The rest is for what the past does not show: surges that no
 /// price prevents come on top of it.
-const AIM: f64 = 0.55;
+const AIM: f64 = 0.58;
 /// What a violating second costs at first, in replica-seconds, as a multiple of the usual fleet: where steady
 /// loads end up (5 to 20) and far below bursty ones, for the price rises in hours and the first hours should not be the
 /// dearest.
@@ -44,7 +44,7 @@ const STEER: f64 = 0.03;
 /// In the first days hardly any violation can have been seen: at 0.1 % one in a thousand steps. Until then the violations
 /// that the forecast itself expects, with the fleet that is there, steer the price as well, with a weight that falls
 /// as one over time (stochastic approximation; Robbins and Monro, 1951): by this much over the aim and the steps so far.
-const FORETELL: f64 = 0.05;
+const FORETELL: f64 = 0.1;
 /// Seconds before a forecast's risk is believed: of the first hour it knows nothing but the prior.
 const FORETELL_AFTER_S: f64 = 3600.0;
 /// The highest risk that counts: a surge is one event, not a habit.

@@ -261,7 +261,7 @@ fn a_season_that_vanishes_is_forgotten() {
     }
     for hour in 0..24 {
         let (_, highest) = rig.minutes(60, 900.0);
-        let most = if hour < 12 { 60 } else { 20 };
+        let most = if hour < 12 { 40 } else { 22 };
         assert!(highest <= most, "hour {hour} after the last batch: {highest}");
     }
 }
