@@ -31,9 +31,12 @@ const AIM: f64 = 0.58;
 /// loads end up (5 to 20) and far below bursty ones, for the price rises in hours and the first hours should not be the
 /// dearest.
 const FIRST_PRICE: f64 = 20.0;
-/// The least multiple. Where load is so smooth that far less than the allowance would be missed, the last replicas cost
-/// next to nothing: at 6 instead of 2, the public traces missed a twentieth less for a sixth of a percent more.
+/// The least multiple, for starts of up to half a minute. Where load is so smooth that far less than the allowance would be
+/// missed, the last replicas cost next to nothing: at 6 instead of 2, the public traces missed a twentieth less for a
+/// sixth of a percent more. It grows with a longer start, for what is short then stays short as long as a start takes.
 const LEAST_PRICE: f64 = 6.0;
+/// Half a minute of start and a step.
+const USUAL_LEAD_S: f64 = 35.0;
 /// The share of the usual fleet that being rid of all allowed violations is worth, all the time: a tenth. It bounds the
 /// price, for violations that no price prevents, such as surges faster than a start, would drive it up for ever and
 /// the quiet hours would pay for them.
@@ -352,7 +355,8 @@ impl Course {
     /// Turns the price by so much, in logarithms, within its bounds.
     fn turn(&mut self, objective: &Objective, pull: f64) {
         let dearest = (WORTH_OF_ALLOWANCE / objective.allowed()).max(FIRST_PRICE);
-        self.price = (self.price * libm::exp(pull)).clamp(LEAST_PRICE, dearest);
+        let least = LEAST_PRICE * (f64::from(self.lead_s) / USUAL_LEAD_S).max(1.0);
+        self.price = (self.price * libm::exp(pull)).clamp(least.min(dearest), dearest);
     }
 
     /// The whole number of replicas at which the next would cost more than the violations it prevents.

@@ -13,8 +13,8 @@ use headroom_core::reason::Reason;
 use headroom_core::strategy::Strategy;
 use headroom_core::units::{Level, Price, Replicas, Span, Timestamp, Unit};
 use headroom_engine::journal::{
-    ActionOutcome, DRAINING, DecisionQuery, MAX_PAGE, Query, READY, Reader, STARTING, Series, SeriesPoint,
-    SeveralQuery,
+    ActionOutcome, Cursor, DRAINING, DecisionQuery, MAX_PAGE, Query, READY, Reader, STARTING, Series,
+    SeriesPoint, SeveralQuery,
 };
 
 use super::render::length;
@@ -151,18 +151,23 @@ impl Past<'_> {
         series.points.iter().zip(ends).map(weigh).collect()
     }
 
+    /// The page of this workload's time that ends before the entry given.
+    fn query(&self, before: Option<Cursor>) -> Query {
+        Query {
+            workload: Some(self.name.clone()),
+            since: Some(self.since),
+            until: Some(self.until.plus(Span::millis(1))),
+            before,
+            limit: MAX_PAGE,
+        }
+    }
+
     async fn changes(&self) -> Result<Vec<Changes>> {
         let mut by_reason: BTreeMap<&'static str, (u64, u64)> = BTreeMap::new();
         let mut before = None;
         loop {
-            let query = Query {
-                workload: Some(self.name.clone()),
-                since: Some(self.since),
-                until: Some(self.until.plus(Span::millis(1))),
-                before,
-                limit: MAX_PAGE,
-            };
-            let page = self.reader.decisions(DecisionQuery { query, only_changes: true }).await?;
+            let query = DecisionQuery { query: self.query(before), only_changes: true };
+            let page = self.reader.decisions(query).await?;
             for decision in &page.entries {
                 let (grew, shrank) =
                     by_reason.entry(deciding(decision).map_or("?", Reason::code)).or_default();
@@ -190,14 +195,7 @@ impl Past<'_> {
     async fn failed_actions(&self) -> Result<u64> {
         let (mut failed, mut before) = (0, None);
         loop {
-            let query = Query {
-                workload: Some(self.name.clone()),
-                since: Some(self.since),
-                until: Some(self.until.plus(Span::millis(1))),
-                before,
-                limit: MAX_PAGE,
-            };
-            let page = self.reader.actions(query).await?;
+            let page = self.reader.actions(self.query(before)).await?;
             let ends = page.entries.iter().filter_map(|entry| entry.end.as_ref());
             failed += ends.filter(|end| matches!(end.outcome, ActionOutcome::Failed(_))).count() as u64;
             before = page.older;

@@ -357,9 +357,10 @@ fn course(page: &mut String, report: &Report, of: &Of) {
     }
     let _ = writeln!(
         page,
-        "<figure class=\"course\"><figcaption><code>{name}</code>: ready replicas, up to {most:.1}</figcaption>\
+        "<figure class=\"course\"><figcaption><code>{name}</code>: ready replicas, up to {}</figcaption>\
          <svg viewBox=\"0 0 {WIDE} {HIGH}\" preserveAspectRatio=\"none\" role=\"img\" aria-label=\"ready replicas of {name}\">\
          <path class=\"ready\" d=\"{path}\"/></svg><div class=\"ends\"><span>{}</span><span>{}</span></div></figure>",
+        (most * 10.0).round() / 10.0,
         date(report.since),
         date(report.until)
     );
