@@ -112,9 +112,7 @@ async fn prometheus_is_shown_a_password_and_a_certificate_over_tls() {
     let folder = tempfile::tempdir().unwrap();
     let authority = crate::tls::Authority::new();
     authority.put(folder.path());
-    let (certificate, key) = authority.issue();
-    write(&folder.path().join("server.pem"), &certificate);
-    write(&folder.path().join("server.key"), &key);
+    authority.put_server(folder.path());
     // hunter2, by bcrypt.
     write(
         &folder.path().join("web.yml"),
@@ -407,9 +405,7 @@ async fn redis_is_shown_a_password_over_tls() {
     let folder = tempfile::tempdir().unwrap();
     let authority = crate::tls::Authority::new();
     authority.put(folder.path());
-    let (certificate, key) = authority.issue();
-    write(&folder.path().join("server.pem"), &certificate);
-    write(&folder.path().join("server.key"), &key);
+    authority.put_server(folder.path());
     let (port, log) = (free_port(), folder.path().join("log"));
     let text = port.to_string();
     let path = |name: &str| folder.path().join(name).display().to_string();

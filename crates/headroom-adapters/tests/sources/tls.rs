@@ -42,9 +42,18 @@ impl Authority {
     }
 
     pub(crate) fn put_client(&self, folder: &Path) {
+        self.put_pair(folder, "client");
+    }
+
+    /// Writes `server.pem` and `server.key`.
+    pub(crate) fn put_server(&self, folder: &Path) {
+        self.put_pair(folder, "server");
+    }
+
+    fn put_pair(&self, folder: &Path, whose: &str) {
         let (certificate, key) = self.issue();
-        write(&folder.join("client.pem"), &certificate);
-        write(&folder.join("client.key"), &key);
+        write(&folder.join(format!("{whose}.pem")), &certificate);
+        write(&folder.join(format!("{whose}.key")), &key);
     }
 
     /// Speaks TLS in front of a plain server, with those alone that show a certificate of this authority. Gives its
