@@ -3,3 +3,4 @@
 pub mod page;
 pub mod receiver;
 pub mod source;
+pub mod target;

@@ -6,27 +6,25 @@
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Result;
 use headroom_adapters::traces::Traces;
-use headroom_core::action::Action;
 use headroom_core::controller::Measured;
 use headroom_core::fleet::Fleet;
 use headroom_core::names::{SignalName, WorkloadName};
-use headroom_core::observation::TargetStatus;
 use headroom_core::reading::Sample;
 use headroom_core::units::{Level, Replicas};
 use headroom_engine::driver::{self, Start, Targets};
 use headroom_engine::handle::Event;
 use headroom_engine::journal::{DataDir, Journal, Retention};
 use headroom_engine::outbox::Notifiers;
-use headroom_engine::ports::{Leave, Target, TargetError};
+use headroom_engine::ports::Target;
+use headroom_testkit::target::Instantly;
 use serde::Serialize;
 use serde_json::json;
-use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 use super::Output;
@@ -101,8 +99,10 @@ async fn measure(one_in: usize, collector: Option<u16>) -> Result<(f64, u64)> {
     let folder = tempfile::tempdir()?;
     let (journal, _) = Journal::open(&DataDir::open(folder.path())?, Retention::default())?;
     let names: Vec<WorkloadName> = fleet.workloads().keys().cloned().collect();
-    let targets: Targets =
-        names.iter().map(|name| (name.clone(), Arc::new(Instantly::default()) as Arc<dyn Target>)).collect();
+    let targets: Targets = names
+        .iter()
+        .map(|name| (name.clone(), Arc::new(Instantly::with(Replicas(1))) as Arc<dyn Target>))
+        .collect();
     let (name, notifiers) = (fleet.name().clone(), Notifiers::new());
     let start = Start { fleet, journal: journal.clone(), targets, notifiers, advise: false };
     let (handle, engine) = driver::start(start).await?;
@@ -216,41 +216,4 @@ fn take_in(mut stream: TcpStream, traces: &AtomicU64) -> Result<()> {
         anyhow::ensure!(read > 0, "it ended");
         text.extend_from_slice(&piece[..read]);
     }
-}
-
-/// A target that has at once what it is asked for.
-struct Instantly {
-    count: Mutex<Replicas>,
-    changed: watch::Sender<u64>,
-}
-
-impl Default for Instantly {
-    fn default() -> Self {
-        Self { count: Mutex::new(Replicas(1)), changed: watch::channel(0).0 }
-    }
-}
-
-impl Instantly {
-    fn status(&self) -> TargetStatus {
-        let count = *self.count.lock().unwrap_or_else(PoisonError::into_inner);
-        TargetStatus { wanted: count, ready: count, ..TargetStatus::default() }
-    }
-}
-
-#[async_trait::async_trait]
-impl Target for Instantly {
-    async fn look(&self) -> Result<TargetStatus, TargetError> {
-        Ok(self.status())
-    }
-
-    async fn act(&self, action: &Action) -> Result<TargetStatus, TargetError> {
-        *self.count.lock().unwrap_or_else(PoisonError::into_inner) = action.to();
-        Ok(self.status())
-    }
-
-    fn changes(&self) -> watch::Receiver<u64> {
-        self.changed.subscribe()
-    }
-
-    async fn leave(&self, _: Leave) {}
 }

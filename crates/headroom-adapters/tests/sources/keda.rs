@@ -22,6 +22,7 @@ use headroom_engine::journal::{DataDir, Journal, Retention};
 use headroom_engine::outbox::Notifiers;
 use headroom_engine::ports::News;
 use headroom_testkit::source::{Case, Good, suite};
+use headroom_testkit::target::Instantly;
 use prost::Message as _;
 use tokio_stream::StreamExt as _;
 use tonic::transport::server::TcpIncoming;
@@ -29,7 +30,6 @@ use tonic::{Code, Request, Response, Status};
 
 use crate::support::{example, fleet, open, policy, until, until_value};
 use crate::tls::Authority;
-use crate::whole::Instantly;
 
 /// A scaler as someone would write it against the published protocol.
 struct Theirs;
@@ -281,7 +281,7 @@ spec:
         let folder = tempfile::tempdir().unwrap();
         let (journal, _) =
             Journal::open(&DataDir::open(folder.path()).unwrap(), Retention::default()).unwrap();
-        let target: Arc<dyn headroom_engine::ports::Target> = Instantly::with(Replicas(1));
+        let target: Arc<dyn headroom_engine::ports::Target> = Arc::new(Instantly::with(Replicas(1)));
         let targets = BTreeMap::from([("app".parse().unwrap(), target)]);
         let notifiers = Notifiers::new();
         let start = Start { fleet, journal: journal.clone(), targets, notifiers, advise: false };

@@ -2,63 +2,25 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
 use headroom_adapters::source;
-use headroom_core::action::Action;
 use headroom_core::names::WorkloadName;
-use headroom_core::observation::TargetStatus;
 use headroom_core::units::Replicas;
 use headroom_engine::driver::{self, Start, Targets};
 use headroom_engine::handle::EngineHandle;
 use headroom_engine::journal::{DataDir, Journal, Retention};
 use headroom_engine::outbox::Notifiers;
-use headroom_engine::ports::{Leave, Target, TargetError};
+use headroom_engine::ports::Target;
 use headroom_testkit::source::{Behaviour, Faulty, Good};
-use tokio::sync::watch;
+use headroom_testkit::target::Instantly;
 
 use crate::support::{fleet, http_answer};
 
 /// So long a test waits for what must come.
 const NEVER: Duration = Duration::from_secs(90);
-
-/// A target that has at once what it is asked for.
-pub(crate) struct Instantly {
-    count: Mutex<Replicas>,
-    changed: watch::Sender<u64>,
-}
-
-impl Instantly {
-    pub(crate) fn with(count: Replicas) -> Arc<Self> {
-        Arc::new(Self { count: Mutex::new(count), changed: watch::channel(0).0 })
-    }
-
-    fn status(&self) -> TargetStatus {
-        let count = *self.count.lock().unwrap();
-        TargetStatus { wanted: count, ready: count, ..TargetStatus::default() }
-    }
-}
-
-#[async_trait]
-impl Target for Instantly {
-    async fn look(&self) -> Result<TargetStatus, TargetError> {
-        Ok(self.status())
-    }
-
-    async fn act(&self, action: &Action) -> Result<TargetStatus, TargetError> {
-        *self.count.lock().unwrap() = action.to();
-        Ok(self.status())
-    }
-
-    fn changes(&self) -> watch::Receiver<u64> {
-        self.changed.subscribe()
-    }
-
-    async fn leave(&self, _: Leave) {}
-}
 
 async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let begun = Instant::now();
@@ -111,7 +73,7 @@ spec:
     ));
     let (sick, well): (WorkloadName, WorkloadName) = ("sick".parse().unwrap(), "well".parse().unwrap());
     let parts: BTreeMap<_, _> =
-        [&sick, &well].map(|name| (name.clone(), Instantly::with(Replicas(1)))).into();
+        [&sick, &well].map(|name| (name.clone(), Arc::new(Instantly::with(Replicas(1))))).into();
     let targets: Targets =
         parts.iter().map(|(name, target)| (name.clone(), Arc::clone(target) as Arc<dyn Target>)).collect();
     let count = |name: &WorkloadName| parts[name].status().wanted;
