@@ -331,13 +331,14 @@ impl Worker {
                 },
                 () = tokio::time::sleep(pause.unwrap_or_default()), if pause.is_some() => self.round().await,
             }
-            let waiting = self.waiting.len();
-            self.count(|figures| figures.waiting = waiting);
+            self.count(|_| {});
         }
     }
 
+    /// Counts, and shows in the same moment what waits now: what was told no longer does.
     fn count(&self, count: impl FnOnce(&mut NotifierFigures)) {
         if let Some(figures) = lock(&self.figures).get_mut(&self.name) {
+            figures.waiting = self.waiting.len();
             count(figures);
         }
     }
@@ -619,9 +620,13 @@ mod tests {
             assert!(down.next_step(language).is_some_and(|step| step.contains(part)));
         }
         assert_eq!(bench.taken.recv().await.unwrap().len(), 2);
-        bench.all_told().await;
+        while bench.figures().told == 0 {
+            tokio::task::yield_now().await;
+        }
+        // At once, and not only when the journal has it too.
         let after = view(&bench);
         assert_eq!((after.state, after.waiting, after.why), (NotifierState::Fine, 0, None));
+        bench.all_told().await;
         let told_at = after.told_at.expect("it was told");
         // The next run knows it from the journal.
         let mut again = Outbox::new(bench.journal.clone());
