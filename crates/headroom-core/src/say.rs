@@ -25,6 +25,17 @@ pub enum Language {
     Korean,
 }
 
+impl Language {
+    /// The one of the same in both languages that is in this one.
+    #[must_use]
+    pub fn pick<T>(self, english: T, korean: T) -> T {
+        match self {
+            Self::English => english,
+            Self::Korean => korean,
+        }
+    }
+}
+
 /// One decision, in full: a headline and the steps that led to it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -2,10 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of a test")]
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use headroom_core::action::Action;
-use headroom_core::alert::{AlertKind, AlertNews, Alerts, Seen, State};
+use headroom_core::alert::{AlertKind, AlertNews, Alerts, Progress, Seen, State};
 use headroom_core::controller::{Controller, Effect, Input, Measured, Override, Settled};
 use headroom_core::fleet::{AlertSettings, Fleet, FleetDocument};
 use headroom_core::names::WorkloadName;
@@ -28,6 +29,8 @@ struct World {
     starts: bool,
     settings: AlertSettings,
     told: Vec<AlertNews>,
+    /// What a journal would hold of the alerts on their way.
+    progress: BTreeMap<WorkloadName, Progress>,
 }
 
 impl World {
@@ -68,6 +71,7 @@ impl World {
             starts: true,
             settings: AlertSettings::default(),
             told: Vec::new(),
+            progress: BTreeMap::new(),
         }
     }
 
@@ -77,8 +81,13 @@ impl World {
 
     /// Seconds in which the signals say this; `None` says that they can't be read.
     fn pass(&mut self, seconds: u64, want: Option<f64>, cpu: Option<f64>) {
-        for _ in 0..seconds {
-            self.at = self.at.plus(Span::seconds(1));
+        self.pass_by(Span::seconds(1), seconds, want, cpu);
+    }
+
+    /// The same in so many steps of another length.
+    fn pass_by(&mut self, step: Span, steps: u64, want: Option<f64>, cpu: Option<f64>) {
+        for _ in 0..steps {
+            self.at = self.at.plus(step);
             let at = self.at;
             let measured = |signal: &str, value: Option<f64>| Measured {
                 workload: Self::web(),
@@ -101,6 +110,16 @@ impl World {
         let (workload, memory) = (fleet.workload(&name).unwrap(), self.controller.memory(&name).unwrap());
         let seen = Seen { at: self.at, name: &name, workload, memory };
         self.told.extend(self.alerts.look(&self.settings, &seen));
+        for (name, progress) in self.alerts.moved() {
+            self.progress.insert(name, progress.unwrap());
+        }
+    }
+
+    /// The fold ends and goes on from what was written down.
+    fn restart(&mut self) {
+        let progress: BTreeMap<WorkloadName, Progress> =
+            serde_json::from_str(&serde_json::to_string(&self.progress).unwrap()).unwrap();
+        self.alerts = Alerts::restore(self.alerts.raised().cloned().collect(), progress);
     }
 
     fn put(&mut self, input: Input) {
@@ -260,7 +279,7 @@ fn a_minimum_of_which_little_is_needed_for_long_is_told_with_the_one_that_would_
     world.pass(5, Some(1.2), Some(0.1));
     world.pass(100, None, Some(0.1));
     assert_eq!(world.told(), [], "what is absent says nothing");
-    world.pass(120, Some(0.5), Some(0.1));
+    world.pass(240, Some(0.5), Some(0.1));
     let alert = world.last().alert.clone();
     assert!(alert.why.contains("at most 15 %") && alert.why.contains("`replicas.min: 2`"), "{}", alert.why);
     assert!(
@@ -270,7 +289,7 @@ fn a_minimum_of_which_little_is_needed_for_long_is_told_with_the_one_that_would_
     );
     assert_eq!(world.told(), [(IdleResources, Raised)]);
     // A restart ends nothing.
-    world.alerts = Alerts::restore(world.alerts.raised().cloned().collect());
+    world.restart();
     world.pass(60, Some(0.5), Some(0.1));
     assert_eq!(world.told(), []);
     world.pass(2, Some(7.5), Some(0.1));
@@ -280,6 +299,39 @@ fn a_minimum_of_which_little_is_needed_for_long_is_told_with_the_one_that_would_
     one.settings.idle_after = Span::minutes(10);
     one.pass(1_300, Some(0.0), Some(0.0));
     assert_eq!(one.told(), []);
+}
+
+/// B15: the day in which little was needed goes on over a restart; the time in which nothing was seen is no part of it.
+#[test]
+fn a_day_of_idling_goes_on_over_a_restart() {
+    let world = || World::with(&json!({ "replicas": { "min": 8, "max": 10 } }));
+    let minute = Span::minutes(1);
+    let mut restarted = world();
+    restarted.pass_by(minute, 20 * 60, Some(0.5), Some(0.1));
+    restarted.restart();
+    restarted.pass_by(minute, 4 * 60, Some(0.5), Some(0.1));
+    assert_eq!(restarted.told(), [], "24 h less a minute");
+    restarted.pass_by(minute, 1, Some(0.5), Some(0.1));
+    assert_eq!(restarted.told(), [(IdleResources, Raised)]);
+    restarted.restart();
+    restarted.pass_by(minute, 10, Some(0.5), Some(0.1));
+    assert_eq!(restarted.told(), [], "it is told once");
+
+    let mut away = world();
+    away.pass_by(minute, 20 * 60, Some(0.5), Some(0.1));
+    away.restart();
+    away.at = away.at.plus(Span::hours(10));
+    away.pass_by(minute, 4 * 60, Some(0.5), Some(0.1));
+    assert_eq!(away.told(), [], "ten hours in which nobody looked");
+    away.pass_by(minute, 2, Some(0.5), Some(0.1));
+    assert_eq!(away.told(), [(IdleResources, Raised)]);
+
+    let mut needed = world();
+    needed.pass_by(minute, 20 * 60, Some(0.5), Some(0.1));
+    needed.pass_by(minute, 1, Some(4.0), Some(0.1));
+    needed.restart();
+    needed.pass_by(minute, 5 * 60, Some(0.5), Some(0.1));
+    assert_eq!(needed.told(), [], "half of it was needed just before");
 }
 
 /// A forecast that proved better and does so no more is told of an objective's workload, whose strategy says nothing of it.

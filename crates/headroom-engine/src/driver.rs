@@ -169,7 +169,8 @@ pub type EngineTask = JoinHandle<()>;
 pub async fn start(start: Start) -> Result<(EngineHandle, EngineTask), JournalError> {
     let Start { fleet, journal, targets, notifiers, advise } = start;
     let restored = journal.restore().await?;
-    let (raised, untold) = (journal.raised().await?, journal.untold().await?);
+    let (raised, progress, untold) =
+        (journal.raised().await?, journal.progress().await?, journal.untold().await?);
     let at = now();
     let mut controller = match restored {
         Some((snapshot, inputs)) => {
@@ -194,7 +195,7 @@ pub async fn start(start: Start) -> Result<(EngineHandle, EngineTask), JournalEr
     outbox.resume(untold).await;
     let driver = Driver {
         controller,
-        watch: Watch::restore(raised),
+        watch: Watch::restore(raised, progress),
         sources: Sources::default(),
         outbox,
         journal,
@@ -308,6 +309,7 @@ impl Round {
     /// Takes in what people must know.
     fn found(&mut self, found: Found) {
         self.batch.deliveries.extend(found.deliveries);
+        self.batch.progress.extend(found.progress);
         if found.raised.is_some() {
             self.batch.raised = found.raised;
         }

@@ -1,12 +1,15 @@
 //! What people must know, found after each round: alerts of workloads, sources, the breaker and the journal, and who is
 //! told of them. Pure; the driver writes down what comes of it and sends it.
 
+use std::collections::BTreeMap;
+
 use headroom_core::alert::{
-    Alert, AlertKind, AlertNews, Alerts, Delivery, Facts, Routes, Seen, Stand, Subject, Why,
+    Alert, AlertKind, AlertNews, Alerts, Delivery, Facts, Progress, Routes, Seen, Stand, Subject, Why,
 };
 use headroom_core::controller::Controller;
 use headroom_core::decision::Decision;
 use headroom_core::fleet::{AlertSettings, Fleet};
+use headroom_core::names::WorkloadName;
 use headroom_core::units::Timestamp;
 
 use crate::sources::Sources;
@@ -16,6 +19,8 @@ use crate::sources::Sources;
 pub(crate) struct Found {
     /// The alerts that are raised, where that changed.
     pub(crate) raised: Option<Vec<Alert>>,
+    /// What alerts on their way remember, where that changed.
+    pub(crate) progress: BTreeMap<WorkloadName, Option<Progress>>,
     /// Who is told what.
     pub(crate) deliveries: Vec<Delivery>,
 }
@@ -28,9 +33,9 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    /// Goes on with what was raised before.
-    pub(crate) fn restore(raised: Vec<Alert>) -> Self {
-        Self { alerts: Alerts::restore(raised), routes: Routes::default() }
+    /// Goes on with what was raised before, and with what was on its way.
+    pub(crate) fn restore(raised: Vec<Alert>, progress: BTreeMap<WorkloadName, Progress>) -> Self {
+        Self { alerts: Alerts::restore(raised, progress), routes: Routes::default() }
     }
 
     /// The alerts that are raised, the most severe first.
@@ -75,6 +80,7 @@ impl Watch {
         if let Some(notify) = fleet.notify() {
             found.deliveries.extend(self.routes.repeats(notify, self.alerts.raised(), at));
         }
+        found.progress = self.alerts.moved();
         found
     }
 

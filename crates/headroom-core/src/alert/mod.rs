@@ -10,7 +10,7 @@ mod say;
 mod why;
 mod workload;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use schemars::JsonSchema;
@@ -25,9 +25,7 @@ use crate::units::{Price, Span, Timestamp};
 pub use route::{Delivery, Routes};
 pub use say::{headline, link, next_step, text, title};
 pub use why::{Why, why};
-pub use workload::Seen;
-
-use workload::Progress;
+pub use workload::{Progress, Seen};
 
 /// How much something matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -338,14 +336,23 @@ enum Phase {
 pub struct Alerts {
     phases: BTreeMap<(Subject, AlertKind), Phase>,
     progress: BTreeMap<WorkloadName, Progress>,
+    /// Whose progress has changed since it was asked for last.
+    moved: BTreeSet<WorkloadName>,
 }
 
 impl Alerts {
-    /// Goes on with alerts that were raised before.
+    /// Goes on with alerts that were raised before, and with those that were on their way.
     #[must_use]
-    pub fn restore(raised: Vec<Alert>) -> Self {
+    pub fn restore(raised: Vec<Alert>, progress: BTreeMap<WorkloadName, Progress>) -> Self {
         let phases = raised.into_iter().map(|a| ((a.subject.clone(), a.kind), Phase::Raised(a))).collect();
-        Self { phases, progress: BTreeMap::new() }
+        Self { phases, progress, moved: BTreeSet::new() }
+    }
+
+    /// What has changed since the last call of what is remembered beside the raised alerts; `None` for a workload that
+    /// is gone.
+    pub fn moved(&mut self) -> BTreeMap<WorkloadName, Option<Progress>> {
+        let moved = std::mem::take(&mut self.moved).into_iter();
+        moved.map(|name| (name.clone(), self.progress.get(&name).cloned())).collect()
     }
 
     /// The alerts that are raised.
@@ -382,7 +389,11 @@ impl Alerts {
     /// Takes in how a workload stands.
     pub fn look(&mut self, settings: &AlertSettings, seen: &Seen<'_>) -> Vec<AlertNews> {
         let progress = self.progress.entry(seen.name.clone()).or_default();
+        let before = progress.clone();
         let stands = workload::stands(settings, seen, progress);
+        if *progress != before {
+            self.moved.insert(seen.name.clone());
+        }
         let subject = Subject::Workload(seen.name.clone());
         stands
             .into_iter()
@@ -397,6 +408,8 @@ impl Alerts {
             Subject::Source(name) => sources.contains(&name.as_str()),
             Subject::Fleet => true,
         };
+        let left = self.progress.keys().filter(|name| fleet.workload(name).is_none()).cloned();
+        self.moved.extend(left);
         self.progress.retain(|name, _| fleet.workload(name).is_some());
         let gone: Vec<_> = self.phases.keys().filter(|(subject, _)| !there(subject)).cloned().collect();
         gone.iter()
@@ -521,7 +534,7 @@ mod tests {
         let settings = AlertSettings::default();
         let mut alerts = Alerts::default();
         let news = alerts.take(at(5), &settings, &Subject::Fleet, AlertKind::BreakerOpen, holds()).unwrap();
-        let mut again = Alerts::restore(alerts.raised().cloned().collect());
+        let mut again = Alerts::restore(alerts.raised().cloned().collect(), BTreeMap::new());
         assert_eq!(again.take(at(9), &settings, &Subject::Fleet, AlertKind::BreakerOpen, holds()), None);
         let over =
             again.take(at(10), &settings, &Subject::Fleet, AlertKind::BreakerOpen, Stand::Clear).unwrap();

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
+
 use super::{AlertKind, Cost, Facts, Stand, Why};
 use crate::decision::{Advice, Decision};
 use crate::fleet::{AlertSettings, Ask, HostFigure, ProcessSignal, Signal, SignalSource, Workload};
@@ -18,6 +20,7 @@ const TURNS_WITHIN: Span = Span::hours(1);
 const PATIENCE: u64 = 3;
 /// Forecasts are judged by how they did so far ahead.
 const JUDGED_WITHIN: Span = Span::hours(1);
+const MINUTE: Span = Span::minutes(1);
 
 /// A workload at one moment.
 #[derive(Clone, Copy)]
@@ -32,17 +35,53 @@ pub struct Seen<'a> {
     pub memory: &'a Memory,
 }
 
-/// What the fold remembers of a workload beside its alerts.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Progress {
+/// What the fold remembers of a workload beside its alerts: the way towards one takes up to a day, and a restart must
+/// not begin it anew.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Progress {
     /// Since when too few replicas are ready without one more having become so: the count that was ready then.
+    #[serde(skip_serializing_if = "Option::is_none")]
     short: Option<(Timestamp, Replicas)>,
     /// Whether its forecasts have counted.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     forecast_counted: bool,
     /// The signals whose forecasts have proved better than naive ones. Bounded by the signals.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     proved: BTreeSet<SignalName>,
-    /// Since when its least count is far more than was needed, and the largest share of it that was.
-    idle: Option<(Timestamp, Level)>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    idle: Option<IdleTime>,
+}
+
+/// A stretch in which a least count is far more than was needed.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct IdleTime {
+    /// Since when, without the time in which nothing was seen.
+    since: Timestamp,
+    /// The minute in which this was seen last: finer, it would have to be written down with each look.
+    minute: Timestamp,
+    /// The largest share that was needed.
+    most: Level,
+}
+
+impl IdleTime {
+    fn new(at: Timestamp, share: Level) -> Self {
+        Self { since: at, minute: minute_of(at), most: share }
+    }
+
+    /// Goes on with a look at `at`. Whole minutes in which nothing was seen don't count: what is absent says nothing.
+    fn go_on(self, at: Timestamp, share: Level) -> Self {
+        let minute = minute_of(at);
+        let unseen = minute.since(self.minute.plus(MINUTE));
+        let most = if share > self.most { share } else { self.most };
+        Self { since: self.since.plus(unseen), minute, most }
+    }
+}
+
+fn minute_of(at: Timestamp) -> Timestamp {
+    let millis = at.as_millis();
+    Timestamp::from_millis(millis - millis.rem_euclid(60_000))
 }
 
 /// How every kind of alert about a workload stands.
@@ -257,9 +296,9 @@ fn idle(
         progress.idle = None;
         return Stand::Clear;
     }
-    let (since, most) = progress.idle.unwrap_or((seen.at, share));
-    let most = if share > most { share } else { most };
-    progress.idle = Some((since, most));
+    let idle = progress.idle.map_or_else(|| IdleTime::new(seen.at, share), |idle| idle.go_on(seen.at, share));
+    progress.idle = Some(idle);
+    let IdleTime { since, most, .. } = idle;
     if seen.at.since(since) < settings.idle_after {
         // What was raised before a restart is not over because the controller has not seen it for a day.
         return Stand::Unknown;

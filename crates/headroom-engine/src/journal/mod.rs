@@ -27,13 +27,14 @@ mod series;
 mod wal;
 mod writer;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use headroom_core::action::ActionRecord;
-use headroom_core::alert::{Alert, Delivery};
+use headroom_core::alert::{Alert, Delivery, Progress};
 use headroom_core::controller::{Input, Notice, Snapshot};
 use headroom_core::decision::Decision;
 use headroom_core::names::WorkloadName;
@@ -51,7 +52,7 @@ pub use query::{
 };
 pub use replay::{Difference, ReplayReport, TestCase};
 pub use retention::Retention;
-pub use rollup::{DRAINING, FAILED, READY, Resolution, STARTING, WANTED};
+pub use rollup::{DRAINING, FAILED, READY, Resolution, STARTING, WANTED, WARM};
 pub use series::{MAX_POINTS, Series, SeriesPoint, SeriesQuery, SeveralQuery};
 
 use writer::{Call, QUEUE, Writer};
@@ -94,6 +95,8 @@ pub struct Batch {
     pub notices: Vec<Notice>,
     /// The alerts that are raised from now on, where that changed.
     pub raised: Option<Vec<Alert>>,
+    /// What alerts on their way remember of workloads, where that changed; `None` for a workload that is gone.
+    pub progress: BTreeMap<WorkloadName, Option<Progress>>,
     /// What notifiers are about to be told.
     pub deliveries: Vec<Delivery>,
     /// Values for charts that no input holds.
@@ -114,6 +117,7 @@ impl Batch {
             actions: Vec::new(),
             notices: Vec::new(),
             raised: None,
+            progress: BTreeMap::new(),
             deliveries: Vec::new(),
             points: Vec::new(),
             snapshot: None,

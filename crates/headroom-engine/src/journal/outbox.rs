@@ -1,7 +1,10 @@
 //! What people are told: raised alerts and messages on their way, so that neither a crash nor an outage loses one.
 
-use headroom_core::alert::{Alert, Delivery, State};
+use std::collections::BTreeMap;
+
+use headroom_core::alert::{Alert, Delivery, Progress, State};
 use headroom_core::fleet::NotifierName;
+use headroom_core::names::WorkloadName;
 use headroom_core::units::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
@@ -44,6 +47,27 @@ impl Reader {
             let body: Option<String> =
                 db.query_row("SELECT body FROM raised", [], |row| row.get(0)).optional()?;
             body.map_or(Ok(Vec::new()), |body| parse(&body, || "the raised alerts".to_owned()))
+        })
+        .await
+    }
+
+    /// What alerts on their way remembered of workloads when the journal was last written.
+    ///
+    /// # Errors
+    /// The journal can't be read.
+    pub async fn progress(&self) -> Result<BTreeMap<WorkloadName, Progress>, JournalError> {
+        self.read("read what alerts remember", |db| {
+            let mut kept = db.prepare("SELECT workload, body FROM progress")?;
+            let mut rows = kept.query([])?;
+            let mut all = BTreeMap::new();
+            while let Some(row) = rows.next()? {
+                // A name that is none any more belongs to no workload of a policy.
+                if let Ok(name) = row.get::<_, String>(0)?.parse() {
+                    let body: String = row.get(1)?;
+                    all.insert(name, parse(&body, || "what alerts remember".to_owned())?);
+                }
+            }
+            Ok(all)
         })
         .await
     }
@@ -116,6 +140,16 @@ pub(super) fn write(db: &Connection, batch: &Batch) -> Result<(), Failed> {
     if let Some(raised) = &batch.raised {
         db.prepare_cached("INSERT OR REPLACE INTO raised (only, body) VALUES (0, ?1)")?
             .execute([seal(&serde_json::to_string(raised)?)])?;
+    }
+    for (workload, progress) in &batch.progress {
+        match progress {
+            Some(progress) => db
+                .prepare_cached("INSERT OR REPLACE INTO progress (workload, body) VALUES (?1, ?2)")?
+                .execute([workload.as_str(), &seal(&serde_json::to_string(progress)?)])?,
+            None => {
+                db.prepare_cached("DELETE FROM progress WHERE workload = ?1")?.execute([workload.as_str()])?
+            }
+        };
     }
     for delivery in &batch.deliveries {
         // A batch that is appended again holds the same messages.

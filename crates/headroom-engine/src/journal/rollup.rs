@@ -25,6 +25,9 @@ pub const READY: &str = "replicas.ready";
 pub const STARTING: &str = "replicas.starting";
 /// The name of the series of replicas that drain.
 pub const DRAINING: &str = "replicas.draining";
+/// The name of the series of replicas that wait, warm, for traffic, or are on their way to that; only where the target
+/// keeps a pool.
+pub const WARM: &str = "replicas.warm";
 /// The name of the series of replicas that ought to run and don't.
 pub const FAILED: &str = "replicas.failed";
 
@@ -242,13 +245,15 @@ impl Pending {
         workload: &WorkloadName,
         status: &TargetStatus,
     ) {
-        for (name, count) in [
+        let counts = [
             (WANTED, status.wanted),
             (READY, status.ready),
             (STARTING, status.starting),
             (DRAINING, status.draining),
             (FAILED, status.failed),
-        ] {
+        ];
+        let warm = status.pool.as_ref().map(|pool| (WARM, pool.running()));
+        for (name, count) in counts.into_iter().chain(warm) {
             let id = names.id(workload, name);
             self.add(id, at, count.as_f64());
         }

@@ -7,7 +7,8 @@
 use rusqlite::Connection;
 
 /// The step from version n to n + 1 at index n.
-const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_2.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("schema_1.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql")];
 
 /// The version this headroom writes.
 #[expect(clippy::cast_possible_wrap, reason = "a handful of migrations")]

@@ -27,7 +27,7 @@ pub struct SeriesQuery {
     /// Whose.
     pub workload: WorkloadName,
     /// The name of a signal, or one of [`super::WANTED`], [`super::READY`], [`super::STARTING`],
-    /// [`super::DRAINING`], [`super::FAILED`], or of a [`super::Point`].
+    /// [`super::DRAINING`], [`super::WARM`], [`super::FAILED`], or of a [`super::Point`].
     pub series: String,
     /// From this moment.
     pub since: Timestamp,

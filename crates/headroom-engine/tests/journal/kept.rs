@@ -1,12 +1,14 @@
 //! What is kept comes back.
 
+use headroom_core::alert::Progress;
 use headroom_core::controller::Controller;
 use headroom_core::controller::{Input, Notice};
+use headroom_core::observation::{PoolStatus, TargetStatus};
 use headroom_core::outlook::{History, STEP};
-use headroom_core::units::{Level, Span, Timestamp};
+use headroom_core::units::{Level, Replicas, Span, Timestamp};
 use headroom_engine::journal::{
     ActionOutcome, Batch, DecisionQuery, Journal, Point, Query, READY, Reader, Retention, SeriesQuery,
-    SeveralQuery,
+    SeveralQuery, WARM,
 };
 
 use crate::world::{START, World, open, open_with, web};
@@ -32,6 +34,34 @@ async fn a_restart_continues_where_the_last_input_stood() {
         let _ = restored.handle(input);
     }
     assert_eq!(restored.snapshot(), world.controller.snapshot());
+}
+
+/// The way towards an alert is there after a restart as it was written last.
+#[tokio::test]
+async fn what_alerts_remember_comes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path());
+    let progress = |text: &str| serde_json::from_str::<Progress>(text).unwrap();
+    let idle = |most: f64| {
+        progress(&format!(
+            r#"{{"idle":{{"since":"2026-01-05T08:00:10Z","minute":"2026-01-05T09:00:00Z","most":{most}}}}}"#
+        ))
+    };
+    let (web, api) = (web(), "api".parse().unwrap());
+    let mut world = World::new();
+    let write = async |world: &mut World, progress| {
+        journal.append(Batch { progress, ..world.second() }).await.unwrap();
+    };
+    journal.append(world.first()).await.unwrap();
+    let first = [(web.clone(), Some(idle(0.1))), (api, Some(progress(r#"{"forecastCounted":true}"#)))];
+    write(&mut world, first.into_iter().collect()).await;
+    let second = [(web.clone(), Some(idle(0.15))), ("api".parse().unwrap(), None)];
+    write(&mut world, second.into_iter().collect()).await;
+    write(&mut world, std::collections::BTreeMap::new()).await;
+    journal.close().await.unwrap();
+    drop(journal);
+    let (journal, _) = open(dir.path());
+    assert_eq!(journal.progress().await.unwrap(), [(web, idle(0.15))].into_iter().collect());
 }
 
 /// Invariant 2: the same inputs give the same bytes.
@@ -283,6 +313,16 @@ async fn counts_of_replicas_are_a_series_too_and_all_is_there_at_once() {
     let counts = ["draining", "failed", "ready", "starting", "wanted"].map(|n| format!("replicas.{n}"));
     assert_eq!(names[..5], counts);
     assert_eq!(names[5..], ["rps"]);
+    // A target that keeps a warm pool has one more, of all that are paid for.
+    let pool =
+        PoolStatus { wanted: Replicas(3), warm: Replicas(2), warming: Replicas(1), ..PoolStatus::default() };
+    let status = TargetStatus { pool: Some(pool), ..TargetStatus::default() };
+    let mut batch = world.second();
+    let at = world.at;
+    world.handle(&mut batch, Input::Looked { at, workload: web(), status: Ok(status) });
+    journal.append(batch).await.unwrap();
+    let warm = journal.series(series(WARM, 1, 32, 600)).await.unwrap();
+    assert_eq!(warm.points.iter().map(|point| point.mean).collect::<Vec<_>>(), [3.0]);
 }
 
 /// A page asks for all its charts at once: the same answers as one by one, peaks included, however coarse.

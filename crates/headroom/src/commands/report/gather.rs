@@ -10,15 +10,16 @@ use headroom_core::memory::Memory;
 use headroom_core::names::{SignalName, WorkloadName};
 use headroom_core::outlook::Outlook;
 use headroom_core::reason::Reason;
+use headroom_core::say::Language;
 use headroom_core::strategy::Strategy;
 use headroom_core::units::{Level, Price, Replicas, Span, Timestamp, Unit};
 use headroom_engine::journal::{
     ActionOutcome, Cursor, DRAINING, DecisionQuery, MAX_PAGE, Query, READY, Reader, STARTING, Series,
-    SeriesPoint, SeveralQuery,
+    SeriesPoint, SeveralQuery, WARM,
 };
 
 use super::render::length;
-use super::{Changes, Foreseen, Idle, Kept, Of, Report};
+use super::{Changes, Foreseen, Idle, Kept, Of, Report, Warm};
 
 /// What is to hold is read in stretches so long that the journal answers in minutes, as long as it keeps them.
 const STRETCH: Span = Span::hours(5);
@@ -36,6 +37,7 @@ pub(super) async fn report(
     since: Timestamp,
     until: Timestamp,
     only: &[WorkloadName],
+    language: Language,
 ) -> Result<Report> {
     let fleet = Fleet::new(snapshot.fleet)
         .map_err(|problems| anyhow::anyhow!("the recorded policy is not valid any more: {problems:?}"))?;
@@ -53,34 +55,78 @@ pub(super) async fn report(
         }
     }
     let total = Report::total(&workloads);
-    let notes = notes(&workloads, since, until);
+    let notes = notes(&fleet, &workloads, since, until, language);
     Ok(Report { fleet: fleet.name().to_string(), since, until, total, workloads, notes })
 }
 
-fn notes(workloads: &[Of], since: Timestamp, until: Timestamp) -> Vec<String> {
-    let mut notes = vec![
-        "“Fixed” is as many replicas all the time as were ready at the most; prices are those of the policy in force, and a warm \
-         pool is not counted."
-            .to_owned(),
+fn notes(
+    fleet: &Fleet,
+    workloads: &[Of],
+    since: Timestamp,
+    until: Timestamp,
+    language: Language,
+) -> Vec<String> {
+    let fixed = language.pick(
+        "“Fixed” is as many replicas all the time as were ready at the most; prices are those of the policy in force. What \
+         a warm pool came to is in the replica-hours and the cost.",
+        "“고정”은 가장 많이 준비됐던 만큼의 레플리카를 내내 두었을 때입니다. 가격은 현재 정책을 따르고, 예열 풀은 레플리카 \
+         시간과 비용에 포함됩니다.",
+    );
+    let points = language.pick(
         "What is over an objective is told by points of a minute where the journal keeps them, else of an hour: “over” \
-         counts points whose mean is over the limit, “touched” those in which any sample is."
-            .to_owned(),
-    ];
-    let hours = hours(until.since(since));
-    let partly: Vec<_> = workloads.iter().filter(|of| of.recorded_hours < 0.98 * hours).collect();
+         counts points whose mean is over the limit, “touched” those in which any sample is.",
+        "목표 초과는 저널이 보관하는 1분 단위(없으면 1시간 단위) 값으로 판단합니다. “초과”는 평균이 한도를 넘은 구간, \
+         “스침”은 표본이 하나라도 넘은 구간입니다.",
+    );
+    let mut notes = vec![fixed.to_owned(), points.to_owned()];
+    let all = length(hours(until.since(since)), language);
+    let list = |of: &mut dyn Iterator<Item = (&Of, f64)>| {
+        let names = of.map(|(of, hours)| format!("`{}` {}", of.workload, length(hours, language)));
+        names.collect::<Vec<_>>().join(", ")
+    };
+    let whole = 0.98 * hours(until.since(since));
+    let partly =
+        list(&mut workloads.iter().filter(|of| of.recorded_hours < whole).map(|of| (of, of.recorded_hours)));
     if !partly.is_empty() {
-        let recorded = |of: &&Of| format!("`{}` {}", of.workload, length(of.recorded_hours));
-        let names: Vec<_> = partly.iter().map(recorded).collect();
-        notes.push(format!(
-            "Not all of the {} is recorded, and what is not is in no figure: of {}.",
-            length(hours),
-            names.join(", ")
-        ));
+        notes.push(match language {
+            Language::English => {
+                format!("Not all of the {all} is recorded, and what is not is in no figure: of {partly}.")
+            }
+            Language::Korean => {
+                format!(
+                    "{all} 전부가 기록된 것은 아니며, 기록되지 않은 시간은 어떤 수치에도 없습니다: {partly}."
+                )
+            }
+        });
+    }
+    let pool = |of: &Of| fleet.workload(&of.workload).is_some_and(|workload| workload.warm_pool.is_some());
+    let seen = |of: &Of| of.warm.as_ref().map_or(0.0, |warm| warm.recorded_hours);
+    let warm = list(
+        &mut workloads
+            .iter()
+            .filter(|of| pool(of) && seen(of) < 0.98 * of.recorded_hours)
+            .map(|of| (of, seen(of))),
+    );
+    if !warm.is_empty() {
+        notes.push(match language {
+            Language::English => format!(
+                "Of a warm pool less is recorded than of the replicas beside it, and the rest of its cost is not in here: of {warm}."
+            ),
+            Language::Korean => {
+                format!("예열 풀은 일부만 기록되어 있고 나머지 비용은 빠져 있습니다: {warm}.")
+            }
+        });
     }
     let unpriced: Vec<_> =
         workloads.iter().filter(|of| of.price.is_none()).map(|of| format!("`{}`", of.workload)).collect();
     if !unpriced.is_empty() {
-        notes.push(format!("Without a price in the policy, and so without a cost: {}.", unpriced.join(", ")));
+        let unpriced = unpriced.join(", ");
+        notes.push(match language {
+            Language::English => {
+                format!("Without a price in the policy, and so without a cost: {unpriced}.")
+            }
+            Language::Korean => format!("정책에 가격이 없어 비용을 계산하지 않음: {unpriced}."),
+        });
     }
     notes
 }
@@ -97,14 +143,13 @@ struct Past<'a> {
 impl Past<'_> {
     async fn report(&self, memory: &Memory, settings: &AlertSettings) -> Result<Of> {
         let demand = demand(self.workload, memory);
-        let mut names = [READY, STARTING, DRAINING].map(str::to_owned).to_vec();
+        let mut names = [READY, STARTING, DRAINING, WARM].map(str::to_owned).to_vec();
         names.extend(demand.as_ref().map(|(signal, _)| signal.to_string()));
         let found = self.read(&names, self.since, self.until).await?;
-        let [ready, starting, draining] = [0, 1, 2].map(|i| self.weigh(&found[i]));
-        let load = found.get(3).map(|series| self.weigh(series)).unwrap_or_default();
-        let running: f64 = [&ready, &starting, &draining].into_iter().map(|points| area(points)).sum();
-        let recorded = ready.iter().map(|weighed| weighed.hours).sum();
-        let most = Replicas::ceil(ready.iter().map(|weighed| weighed.point.max).fold(0.0, f64::max));
+        let [ready, starting, draining, warm] = [0, 1, 2, 3].map(|i| self.weigh(&found[i]));
+        let load = found.get(4).map(|series| self.weigh(series)).unwrap_or_default();
+        let running: f64 = [&ready, &starting, &draining, &warm].into_iter().map(|points| area(points)).sum();
+        let (recorded, most) = (recorded(&ready), most(&ready));
         let dollars = |replica_hours: f64| self.workload.price.map(|price| money(price, replica_hours));
         let (changes, failed_actions) = (self.changes().await?, self.failed_actions().await?);
         Ok(Of {
@@ -116,6 +161,7 @@ impl Past<'_> {
             price: self.workload.price,
             dollars: dollars(running),
             dollars_fixed: dollars(most.as_f64() * recorded),
+            warm: (!warm.is_empty()).then(|| self.warm(&warm)),
             utilisation: demand.as_ref().and_then(|(_, each)| utilisation(&load, &ready, *each)),
             changes,
             failed_actions,
@@ -124,6 +170,16 @@ impl Past<'_> {
             forecasts: self.forecasts(memory),
             course: self.course(&ready, found[0].resolution),
         })
+    }
+
+    fn warm(&self, pool: &[Weighed]) -> Warm {
+        let replica_hours = area(pool);
+        Warm {
+            recorded_hours: recorded(pool),
+            replica_hours,
+            most: most(pool),
+            dollars: self.workload.price.map(|price| money(price, replica_hours)),
+        }
     }
 
     async fn read(&self, series: &[String], since: Timestamp, until: Timestamp) -> Result<Vec<Series>> {
@@ -333,6 +389,16 @@ fn deciding(decision: &Decision) -> Option<&Reason> {
         _ => None,
     });
     wants.max_by_key(|(replicas, _)| *replicas).map(|(_, why)| why).or(Some(main))
+}
+
+/// For how long something was recorded, hours.
+fn recorded(points: &[Weighed]) -> f64 {
+    points.iter().map(|weighed| weighed.hours).sum()
+}
+
+/// The most at once.
+fn most(points: &[Weighed]) -> Replicas {
+    Replicas::ceil(points.iter().map(|weighed| weighed.point.max).fold(0.0, f64::max))
 }
 
 fn area(points: &[Weighed]) -> f64 {

@@ -11,6 +11,7 @@ mod tests;
 use anyhow::{Context, Result, bail};
 use headroom_core::names::{SignalName, WorkloadName};
 use headroom_core::outlook::Accuracy;
+use headroom_core::say::Language;
 use headroom_core::units::{Level, Price, Replicas, Span, Timestamp, Unit};
 use headroom_engine::journal::Reader;
 use serde::Serialize;
@@ -34,7 +35,7 @@ struct Report {
     total: Total,
     /// Each workload, by name.
     workloads: Vec<Of>,
-    /// What a reader must know of the figures.
+    /// What a reader must know of the figures, in sentences.
     notes: Vec<String>,
 }
 
@@ -43,8 +44,12 @@ struct Report {
 #[serde(rename_all = "camelCase")]
 struct Total {
     replica_hours: f64,
+    /// Those of them that were in warm pools; `null` where none was seen.
+    warm_replica_hours: Option<f64>,
     /// Of the workloads with a price; `null` where none has one.
     dollars: Option<f64>,
+    /// What of it warm pools cost.
+    warm_dollars: Option<f64>,
     /// What the same workloads would have cost with as many replicas all the time as were ready at the most.
     dollars_fixed: Option<f64>,
     grew: u64,
@@ -60,7 +65,7 @@ struct Of {
     tier: Option<String>,
     /// How much of the time is recorded; the rest is in no figure.
     recorded_hours: f64,
-    /// Replicas that were paid for, over time: ready, starting and draining.
+    /// Replicas that were paid for, over time: ready, starting, draining, and in the warm pool.
     replica_hours: f64,
     /// The most that were ready at once.
     most: Replicas,
@@ -69,6 +74,8 @@ struct Of {
     dollars: Option<f64>,
     /// What it would have cost with `most` replicas all the time.
     dollars_fixed: Option<f64>,
+    /// What of it the warm pool came to; `null` where none was seen.
+    warm: Option<Warm>,
     /// The share of what the ready replicas carry that was asked for; `null` where that is not known.
     utilisation: Option<f64>,
     /// Changes of the count, by the reason that decided, the most frequent first.
@@ -83,6 +90,18 @@ struct Of {
     forecasts: Vec<Foreseen>,
     /// Replicas over time, for a picture: in equal steps, `null` where nothing is recorded.
     course: Vec<Option<f64>>,
+}
+
+/// Replicas that were started and warm, or on their way to that, and took no traffic.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Warm {
+    /// How much of the time the pool is recorded.
+    recorded_hours: f64,
+    replica_hours: f64,
+    /// The most at once.
+    most: Replicas,
+    dollars: Option<f64>,
 }
 
 /// Changes for one reason.
@@ -148,7 +167,9 @@ impl Report {
         let changes = || workloads.iter().flat_map(|of| &of.changes);
         Total {
             replica_hours: workloads.iter().map(|of| of.replica_hours).sum(),
+            warm_replica_hours: sum(|of| of.warm.as_ref().map(|warm| warm.replica_hours)),
             dollars: sum(|of| of.dollars),
+            warm_dollars: sum(|of| of.warm.as_ref()?.dollars),
             dollars_fixed: sum(|of| of.dollars_fixed),
             grew: changes().map(|of| of.grew).sum(),
             shrank: changes().map(|of| of.shrank).sum(),
@@ -163,12 +184,17 @@ pub(crate) async fn run(args: &Arguments, cli: &Cli, printer: Printer) -> Result
         bail!("the journal holds nothing yet; let `headroom run` watch the workloads for a while");
     };
     let end = reader.last_moment().await?.context("the journal holds no input yet")?;
-    let report = gather::report(&reader, snapshot, end.minus(args.since), end, &args.workload).await?;
+    let language = match printer.format {
+        Format::Json | Format::Yaml => Language::English,
+        Format::Text | Format::Md | Format::Html => printer.language,
+    };
+    let since = end.minus(args.since);
+    let report = gather::report(&reader, snapshot, since, end, &args.workload, language).await?;
     let text = match printer.format {
-        Format::Html => render::html(&report),
-        Format::Text | Format::Md => render::markdown(&report),
+        Format::Html => render::html(&report, language),
+        Format::Text | Format::Md => render::markdown(&report, language),
         Format::Json | Format::Yaml => {
-            printer.print(&report, render::markdown)?;
+            printer.print(&report, |report| render::markdown(report, language))?;
             return Ok(Exit::Success);
         }
     };

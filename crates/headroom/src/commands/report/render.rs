@@ -2,186 +2,317 @@
 
 use std::fmt::Write as _;
 
+use console::measure_text_width;
+use headroom_core::say::Language;
 use headroom_core::units::{Level, Unit};
 use headroom_sim::{STYLE, date, escape, figure, percent};
 
-use super::{Foreseen, Idle, Kept, Of, Report};
+use super::{Changes, Foreseen, Idle, Kept, Of, Report};
 
 /// A part of a report.
 struct Section {
     title: &'static str,
     body: Body,
+    /// Whether the workloads' courses are drawn below it.
+    courses: bool,
 }
 
 enum Body {
-    Table { head: Vec<&'static str>, rows: Vec<Vec<String>> },
+    Table { head: Vec<Column>, rows: Vec<Vec<String>> },
     Lines(Vec<String>),
+}
+
+impl Body {
+    fn is_empty(&self) -> bool {
+        match self {
+            Self::Table { rows, .. } => rows.is_empty(),
+            Self::Lines(lines) => lines.is_empty(),
+        }
+    }
+}
+
+/// What stands above a column.
+struct Column {
+    title: &'static str,
+    /// Words begin at the left; figures end at the right.
+    words: bool,
 }
 
 /// What stands where nothing is known.
 const UNKNOWN: &str = "–";
 
-fn sections(report: &Report) -> Vec<Section> {
-    let mut sections = vec![
-        Section { title: "In all", body: Body::Lines(summary(report)) },
-        Section { title: "Workloads", body: workloads(report) },
-    ];
-    let mut add = |title, body: Body| {
-        let is_empty = match &body {
-            Body::Table { rows, .. } => rows.is_empty(),
-            Body::Lines(lines) => lines.is_empty(),
-        };
-        if !is_empty {
-            sections.push(Section { title, body });
+/// What makes the text of a report, in the reader's language.
+struct Writer<'a> {
+    report: &'a Report,
+    language: Language,
+}
+
+impl Writer<'_> {
+    fn sections(&self) -> Vec<Section> {
+        let say = |english, korean| self.language.pick(english, korean);
+        let notes = self.report.notes.clone();
+        let mut sections = vec![
+            Section { title: say("In all", "전체"), body: Body::Lines(self.summary()), courses: false },
+            Section { title: say("Workloads", "워크로드"), body: self.workloads(), courses: true },
+        ];
+        let more = [
+            (say("Warm pools", "예열 풀"), self.warm()),
+            (say("Objectives", "목표"), self.objectives()),
+            (say("Changes by reason", "이유별 변경"), self.changes()),
+            (say("Idle resources", "노는 자원"), Body::Lines(self.idle())),
+            (say("Forecasts", "예측"), self.forecasts()),
+            (say("How to read this", "읽는 법"), Body::Lines(notes)),
+        ];
+        let more = more.into_iter().filter(|(_, body)| !body.is_empty());
+        sections.extend(more.map(|(title, body)| Section { title, body, courses: false }));
+        sections
+    }
+
+    fn words(&self, english: &'static str, korean: &'static str) -> Column {
+        Column { title: self.language.pick(english, korean), words: true }
+    }
+
+    fn figures(&self, english: &'static str, korean: &'static str) -> Column {
+        Column { title: self.language.pick(english, korean), words: false }
+    }
+
+    fn summary(&self) -> Vec<String> {
+        let total = &self.report.total;
+        let hours = figure(total.replica_hours);
+        let mut lines = vec![match self.language {
+            Language::English => format!("{hours} replica-hours"),
+            Language::Korean => format!("레플리카 시간 {hours}"),
+        }];
+        if let (Some(paid), Some(fixed)) = (total.dollars, total.dollars_fixed) {
+            let saved = saved(Some(paid), Some(fixed));
+            let (paid, fixed) = (dollars(paid), dollars(fixed));
+            lines.push(match self.language {
+                Language::English => format!("{paid} paid; {fixed} with fixed counts, so {saved} saved"),
+                Language::Korean => format!("지불 {paid}; 고정 개수라면 {fixed}, 절감 {saved}"),
+            });
         }
-    };
-    add("Objectives", objectives(report));
-    add("Changes by reason", changes(report));
-    add("Idle resources", Body::Lines(report.workloads.iter().filter_map(idle).collect()));
-    add("Forecasts", forecasts(report));
-    add("How to read this", Body::Lines(report.notes.clone()));
-    sections
-}
-
-fn summary(report: &Report) -> Vec<String> {
-    let total = &report.total;
-    let mut lines = vec![format!("{} replica-hours", figure(total.replica_hours))];
-    if let (Some(paid), Some(fixed)) = (total.dollars, total.dollars_fixed) {
-        lines.push(format!(
-            "{} paid; {} with fixed counts, so {} saved",
-            dollars(paid),
-            dollars(fixed),
-            saved(Some(paid), Some(fixed))
-        ));
+        if let Some(hours) = total.warm_replica_hours {
+            let hours = figure(hours);
+            let worth = total.warm_dollars.map(dollars);
+            lines.push(match (self.language, worth) {
+                (Language::English, Some(worth)) => {
+                    format!("of it {hours} replica-hours and {worth} for warm pools")
+                }
+                (Language::English, None) => format!("of it {hours} replica-hours for warm pools"),
+                (Language::Korean, Some(worth)) => format!("그중 예열 풀: 레플리카 시간 {hours}, {worth}"),
+                (Language::Korean, None) => format!("그중 예열 풀: 레플리카 시간 {hours}"),
+            });
+        }
+        let (grew, shrank, refused) = (total.grew, total.shrank, total.failed_actions);
+        let all = grew + shrank;
+        lines.push(match self.language {
+            Language::English => {
+                format!("{all} changes: {grew} up, {shrank} down; {refused} refused by targets")
+            }
+            Language::Korean => {
+                format!("변경 {all}회: 확장 {grew}, 축소 {shrank}; 대상이 거부 {refused}")
+            }
+        });
+        lines.push(self.held());
+        lines
     }
-    lines.push(format!(
-        "{} changes: {} up, {} down; {} refused by targets",
-        total.grew + total.shrank,
-        total.grew,
-        total.shrank,
-        total.failed_actions
-    ));
-    let kept =
-        || report.workloads.iter().flat_map(|of| &of.objectives).filter(|kept| kept.measured_hours > 0.0);
-    let missed = kept().filter(|kept| share_over(kept) > kept.allowed.get()).count();
-    match kept().count() {
-        0 => lines.push("No objective is in the policy, or none was measured".to_owned()),
-        all => lines.push(format!("{} of {all} objectives held", all - missed)),
+
+    /// How many objectives held.
+    fn held(&self) -> String {
+        let objectives = self.report.workloads.iter().flat_map(|of| &of.objectives);
+        let measured: Vec<_> = objectives.filter(|kept| kept.measured_hours > 0.0).collect();
+        let held = measured.iter().filter(|kept| share_over(kept) <= kept.allowed.get()).count();
+        match (measured.len(), self.language) {
+            (0, Language::English) => "No objective is in the policy, or none was measured".to_owned(),
+            (0, Language::Korean) => "정책에 목표가 없거나 측정되지 않음".to_owned(),
+            (all, Language::English) => format!("{held} of {all} objectives held"),
+            (all, Language::Korean) => format!("목표 {all}개 중 {held}개 지킴"),
+        }
     }
-    lines
-}
 
-fn workloads(report: &Report) -> Body {
-    let head = vec![
-        "workload",
-        "tier",
-        "replica-hours",
-        "most",
-        "cost",
-        "fixed",
-        "saved",
-        "used",
-        "up",
-        "down",
-        "refused",
-    ];
-    let row = |of: &Of| {
-        vec![
-            code(of.workload.as_str()),
-            of.tier.clone().unwrap_or_else(|| UNKNOWN.to_owned()),
-            figure(of.replica_hours),
-            of.most.to_string(),
-            of.dollars.map_or_else(|| UNKNOWN.to_owned(), dollars),
-            of.dollars_fixed.map_or_else(|| UNKNOWN.to_owned(), dollars),
-            saved(of.dollars, of.dollars_fixed),
-            of.utilisation.map_or_else(|| UNKNOWN.to_owned(), percent),
-            of.changes.iter().map(|change| change.grew).sum::<u64>().to_string(),
-            of.changes.iter().map(|change| change.shrank).sum::<u64>().to_string(),
-            of.failed_actions.to_string(),
-        ]
-    };
-    Body::Table { head, rows: report.workloads.iter().map(row).collect() }
-}
+    fn workloads(&self) -> Body {
+        let head = vec![
+            self.words("workload", "워크로드"),
+            self.words("tier", "계층"),
+            self.figures("replica-hours", "레플리카 시간"),
+            self.figures("most", "최대"),
+            self.figures("cost", "비용"),
+            self.figures("fixed", "고정"),
+            self.figures("saved", "절감"),
+            self.figures("used", "사용률"),
+            self.figures("up", "확장"),
+            self.figures("down", "축소"),
+            self.figures("refused", "거부"),
+        ];
+        let row = |of: &Of| {
+            vec![
+                code(of.workload.as_str()),
+                of.tier.clone().unwrap_or_else(|| UNKNOWN.to_owned()),
+                figure(of.replica_hours),
+                of.most.to_string(),
+                of.dollars.map_or_else(|| UNKNOWN.to_owned(), dollars),
+                of.dollars_fixed.map_or_else(|| UNKNOWN.to_owned(), dollars),
+                saved(of.dollars, of.dollars_fixed),
+                of.utilisation.map_or_else(|| UNKNOWN.to_owned(), percent),
+                of.changes.iter().map(|change| change.grew).sum::<u64>().to_string(),
+                of.changes.iter().map(|change| change.shrank).sum::<u64>().to_string(),
+                of.failed_actions.to_string(),
+            ]
+        };
+        Body::Table { head, rows: self.report.workloads.iter().map(row).collect() }
+    }
 
-fn objectives(report: &Report) -> Body {
-    let head = vec![
-        "workload",
-        "signal",
-        "below",
-        "over",
-        "of the time",
-        "allowed",
-        "touched",
-        "worst",
-        "measured",
-        "points of",
-    ];
-    let row = |of: &Of, kept: &Kept| {
-        vec![
-            code(of.workload.as_str()),
-            code(kept.signal.as_str()),
-            kept.unit.say(kept.below),
-            length(kept.over_hours),
-            percent(share_over(kept)),
-            percent(kept.allowed.get()),
-            length(kept.touched_hours),
-            say(kept.unit, kept.worst),
-            length(kept.measured_hours),
-            kept.points_of.to_string(),
-        ]
-    };
-    let rows = report.workloads.iter().flat_map(|of| of.objectives.iter().map(move |kept| row(of, kept)));
-    Body::Table { head, rows: rows.collect() }
+    /// What is ready and idle costs, too.
+    fn warm(&self) -> Body {
+        let head = vec![
+            self.words("workload", "워크로드"),
+            self.figures("replica-hours", "레플리카 시간"),
+            self.figures("of all", "전체 대비"),
+            self.figures("most", "최대"),
+            self.figures("cost", "비용"),
+            self.figures("recorded", "기록"),
+        ];
+        let row = |of: &Of| {
+            let warm = of.warm.as_ref()?;
+            let share = (of.replica_hours > 0.0).then(|| warm.replica_hours / of.replica_hours);
+            Some(vec![
+                code(of.workload.as_str()),
+                figure(warm.replica_hours),
+                share.map_or_else(|| UNKNOWN.to_owned(), percent),
+                warm.most.to_string(),
+                warm.dollars.map_or_else(|| UNKNOWN.to_owned(), dollars),
+                length(warm.recorded_hours, self.language),
+            ])
+        };
+        Body::Table { head, rows: self.report.workloads.iter().filter_map(row).collect() }
+    }
+
+    fn objectives(&self) -> Body {
+        let head = vec![
+            self.words("workload", "워크로드"),
+            self.words("signal", "신호"),
+            self.figures("below", "한도"),
+            self.figures("over", "초과"),
+            self.figures("of the time", "시간 비율"),
+            self.figures("allowed", "허용"),
+            self.figures("touched", "스침"),
+            self.figures("worst", "최악"),
+            self.figures("measured", "측정"),
+            self.figures("points of", "구간"),
+        ];
+        let row = |of: &Of, kept: &Kept| {
+            vec![
+                code(of.workload.as_str()),
+                code(kept.signal.as_str()),
+                kept.unit.say(kept.below),
+                length(kept.over_hours, self.language),
+                percent(share_over(kept)),
+                percent(kept.allowed.get()),
+                length(kept.touched_hours, self.language),
+                say(kept.unit, kept.worst),
+                length(kept.measured_hours, self.language),
+                kept.points_of.to_string(),
+            ]
+        };
+        let workloads = self.report.workloads.iter();
+        let rows = workloads.flat_map(|of| of.objectives.iter().map(move |kept| row(of, kept)));
+        Body::Table { head, rows: rows.collect() }
+    }
+
+    fn changes(&self) -> Body {
+        let head = vec![
+            self.words("workload", "워크로드"),
+            self.words("reason", "이유"),
+            self.figures("up", "확장"),
+            self.figures("down", "축소"),
+        ];
+        let row = |of: &Of, change: &Changes| {
+            let (grew, shrank) = (change.grew.to_string(), change.shrank.to_string());
+            vec![code(of.workload.as_str()), code(&change.reason), grew, shrank]
+        };
+        let workloads = self.report.workloads.iter();
+        let rows = workloads.flat_map(|of| of.changes.iter().map(move |change| row(of, change)));
+        Body::Table { head, rows: rows.collect() }
+    }
+
+    fn idle(&self) -> Vec<String> {
+        let line = |of: &Of| {
+            let Idle { min, share, enough, dollars_a_month } = of.idle.as_ref()?;
+            let (workload, share) = (&of.workload, percent(*share));
+            let worth = dollars_a_month.map(dollars);
+            Some(match self.language {
+                Language::English => {
+                    let worth = worth.map_or_else(String::new, |worth| format!(", {worth} a month less"));
+                    format!(
+                        "`{workload}`: at most {share} of what `replicas.min: {min}` carries was needed; \
+                         `replicas.min: {enough}` would have been enough{worth}"
+                    )
+                }
+                Language::Korean => {
+                    let worth = worth.map_or_else(String::new, |worth| format!(", 월 {worth} 절감"));
+                    format!(
+                        "`{workload}`: `replicas.min: {min}`이 감당하는 양의 최대 {share}만 필요했음; \
+                         `replicas.min: {enough}`이면 충분했음{worth}"
+                    )
+                }
+            })
+        };
+        self.report.workloads.iter().filter_map(line).collect()
+    }
+
+    fn forecasts(&self) -> Body {
+        let head = vec![
+            self.words("workload", "워크로드"),
+            self.words("signal", "신호"),
+            self.figures("loss", "손실"),
+            self.words("best simple", "최선의 단순 예측"),
+            self.figures("its loss", "그 손실"),
+            self.figures("95 % held", "95 % 적중"),
+            self.figures("forecasts", "예측 수"),
+            self.words("counts", "사용"),
+        ];
+        let row = |of: &Of, foreseen: &Foreseen| {
+            let accuracy = &foreseen.accuracy;
+            let counts = match accuracy.demoted {
+                true => self.language.pick("no: demoted", "아니요: 강등됨"),
+                false => self.language.pick("yes", "예"),
+            };
+            vec![
+                code(of.workload.as_str()),
+                code(foreseen.signal.as_str()),
+                say(foreseen.unit, accuracy.loss),
+                accuracy.yardstick.name().to_owned(),
+                say(foreseen.unit, accuracy.naive_loss),
+                accuracy.coverage95.map_or_else(|| UNKNOWN.to_owned(), percent),
+                format!("{:.0}", accuracy.evidence),
+                counts.to_owned(),
+            ]
+        };
+        let workloads = self.report.workloads.iter();
+        let rows = workloads.flat_map(|of| of.forecasts.iter().map(move |one| row(of, one)));
+        Body::Table { head, rows: rows.collect() }
+    }
+
+    fn title(&self) -> String {
+        let fleet = &self.report.fleet;
+        match self.language {
+            Language::English => format!("Report of {fleet}"),
+            Language::Korean => format!("{fleet} 보고서"),
+        }
+    }
+
+    fn range(&self) -> String {
+        let Report { since, until, .. } = self.report;
+        let (from, to, long) = (date(*since), date(*until), until.since(*since));
+        match self.language {
+            Language::English => format!("{from} to {to} ({long})"),
+            Language::Korean => format!("{from} – {to} ({long})"),
+        }
+    }
 }
 
 fn share_over(kept: &Kept) -> f64 {
     if kept.measured_hours > 0.0 { kept.over_hours / kept.measured_hours } else { 0.0 }
-}
-
-fn changes(report: &Report) -> Body {
-    let rows = report.workloads.iter().flat_map(|of| {
-        of.changes.iter().map(move |change| {
-            vec![
-                code(of.workload.as_str()),
-                code(&change.reason),
-                change.grew.to_string(),
-                change.shrank.to_string(),
-            ]
-        })
-    });
-    Body::Table { head: vec!["workload", "reason", "up", "down"], rows: rows.collect() }
-}
-
-fn idle(of: &Of) -> Option<String> {
-    let Idle { min, share, enough, dollars_a_month } = of.idle.as_ref()?;
-    let worth =
-        dollars_a_month.map_or_else(String::new, |amount| format!(", {} a month less", dollars(amount)));
-    Some(format!(
-        "`{}`: at most {} of what `replicas.min: {min}` carries was needed; `replicas.min: {enough}` would have been \
-         enough{worth}",
-        of.workload,
-        percent(*share)
-    ))
-}
-
-fn forecasts(report: &Report) -> Body {
-    let head =
-        vec!["workload", "signal", "loss", "best simple", "its loss", "95 % held", "forecasts", "counts"];
-    let row = |of: &Of, foreseen: &Foreseen| {
-        let accuracy = &foreseen.accuracy;
-        vec![
-            code(of.workload.as_str()),
-            code(foreseen.signal.as_str()),
-            say(foreseen.unit, accuracy.loss),
-            accuracy.yardstick.name().to_owned(),
-            say(foreseen.unit, accuracy.naive_loss),
-            accuracy.coverage95.map_or_else(|| UNKNOWN.to_owned(), percent),
-            format!("{:.0}", accuracy.evidence),
-            if accuracy.demoted { "no: demoted" } else { "yes" }.to_owned(),
-        ]
-    };
-    let rows = report.workloads.iter().flat_map(|of| of.forecasts.iter().map(move |one| row(of, one)));
-    Body::Table { head, rows: rows.collect() }
 }
 
 /// A name as code, in Markdown's way; HTML is made from the same.
@@ -206,32 +337,25 @@ fn say(unit: Unit, value: f64) -> String {
 }
 
 /// Hours as people say them.
-pub(super) fn length(hours: f64) -> String {
+pub(super) fn length(hours: f64, language: Language) -> String {
     let minutes = hours * 60.0;
-    if minutes == 0.0 {
-        "0".to_owned()
+    let (amount, unit) = if minutes == 0.0 {
+        return "0".to_owned();
     } else if minutes < 1.0 {
-        format!("{:.0} s", minutes * 60.0)
+        (format!("{:.0}", minutes * 60.0), (" s", "초"))
     } else if minutes < 120.0 {
-        format!("{minutes:.0} min")
+        (format!("{minutes:.0}"), (" min", "분"))
     } else {
-        format!("{hours:.1} h")
-    }
-}
-
-fn title(report: &Report) -> String {
-    format!("Report of {}", report.fleet)
-}
-
-fn range(report: &Report) -> String {
-    let Report { since, until, .. } = report;
-    format!("{} to {} ({})", date(*since), date(*until), until.since(*since))
+        (format!("{hours:.1}"), (" h", "시간"))
+    };
+    amount + language.pick(unit.0, unit.1)
 }
 
 /// The report as Markdown: readable as it is.
-pub(super) fn markdown(report: &Report) -> String {
-    let mut text = format!("# {}\n\n{}\n", title(report), range(report));
-    for Section { title, body } in sections(report) {
+pub(super) fn markdown(report: &Report, language: Language) -> String {
+    let writer = Writer { report, language };
+    let mut text = format!("# {}\n\n{}\n", writer.title(), writer.range());
+    for Section { title, body, .. } in writer.sections() {
         // Writing to a string does not fail.
         let _ = write!(text, "\n## {title}\n\n");
         match body {
@@ -244,20 +368,20 @@ pub(super) fn markdown(report: &Report) -> String {
     text
 }
 
-fn markdown_table(text: &mut String, head: &[&str], rows: &[Vec<String>]) {
+fn markdown_table(text: &mut String, head: &[Column], rows: &[Vec<String>]) {
     let width = |column: usize| {
-        let cells = rows.iter().map(|row| row[column].chars().count());
-        cells.chain([head[column].chars().count()]).max().unwrap_or(0)
+        let cells = rows.iter().map(|row| measure_text_width(&row[column]));
+        cells.chain([measure_text_width(head[column].title)]).max().unwrap_or(0)
     };
     let widths: Vec<_> = (0..head.len()).map(width).collect();
     let line = |cells: &mut dyn Iterator<Item = &str>| {
         let padded = cells.zip(&widths).map(|(cell, width)| {
-            let fill = " ".repeat(width.saturating_sub(cell.chars().count()));
+            let fill = " ".repeat(width.saturating_sub(measure_text_width(cell)));
             format!("{}{fill}", cell.replace('|', "\\|"))
         });
         format!("| {} |\n", padded.collect::<Vec<_>>().join(" | "))
     };
-    text.push_str(&line(&mut head.iter().copied()));
+    text.push_str(&line(&mut head.iter().map(|column| column.title)));
     let rule: Vec<_> = widths.iter().map(|width| "-".repeat(width + 2)).collect();
     let _ = writeln!(text, "|{}|", rule.join("|"));
     for row in rows {
@@ -266,15 +390,17 @@ fn markdown_table(text: &mut String, head: &[&str], rows: &[Vec<String>]) {
 }
 
 /// The report as a page of its own: no script, no font, no network.
-pub(super) fn html(report: &Report) -> String {
-    let title = escape(&title(report));
+pub(super) fn html(report: &Report, language: Language) -> String {
+    let writer = Writer { report, language };
+    let title = escape(&writer.title());
     let mut page = format!(
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
+        "<!doctype html>\n<html lang=\"{}\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" \
          content=\"width=device-width\"><title>{title}</title><style>{STYLE}{PRINT}</style></head><body>\n<h1>{title}</h1>\n\
          <p>{}</p>\n",
-        escape(&range(report))
+        language.pick("en", "ko"),
+        escape(&writer.range())
     );
-    for Section { title, body } in sections(report) {
+    for Section { title, body, courses } in writer.sections() {
         let _ = writeln!(page, "<h2>{title}</h2>");
         match body {
             Body::Lines(lines) => {
@@ -286,8 +412,8 @@ pub(super) fn html(report: &Report) -> String {
             }
             Body::Table { head, rows } => html_table(&mut page, &head, &rows),
         }
-        if title == "Workloads" {
-            report.workloads.iter().for_each(|of| course(&mut page, report, of));
+        if courses {
+            report.workloads.iter().for_each(|of| course(&mut page, &writer, of));
         }
     }
     page.push_str("</body></html>\n");
@@ -301,27 +427,24 @@ const PRINT: &str = "
 @media print{body{margin:0;max-width:none}tr,figure{break-inside:avoid}}
 ";
 
-fn html_table(page: &mut String, head: &[&str], rows: &[Vec<String>]) {
+fn html_table(page: &mut String, head: &[Column], rows: &[Vec<String>]) {
     page.push_str("<div class=\"scroll\"><table><thead><tr>");
-    for cell in head {
-        let _ = write!(page, "<th{}>{cell}</th>", class(cell));
+    for column in head {
+        let _ = write!(page, "<th{}>{}</th>", class(column), column.title);
     }
     page.push_str("</tr></thead><tbody>\n");
     for row in rows {
         page.push_str("<tr>");
-        for (cell, head) in row.iter().zip(head) {
-            let _ = write!(page, "<td{}>{}</td>", class(head), inline(cell));
+        for (cell, column) in row.iter().zip(head) {
+            let _ = write!(page, "<td{}>{}</td>", class(column), inline(cell));
         }
         page.push_str("</tr>\n");
     }
     page.push_str("</tbody></table></div>\n");
 }
 
-/// Columns of words, which begin at the left; figures end at the right.
-const WORDS: [&str; 6] = ["workload", "tier", "signal", "reason", "best simple", "counts"];
-
-fn class(head: &str) -> &'static str {
-    if WORDS.contains(&head) { " class=\"name\"" } else { "" }
+fn class(column: &Column) -> &'static str {
+    if column.words { " class=\"name\"" } else { "" }
 }
 
 /// Text with what stands in backticks as code.
@@ -341,7 +464,7 @@ const WIDE: f64 = 960.0;
 const HIGH: f64 = 80.0;
 
 /// The ready replicas of a workload over the time, as a picture.
-fn course(page: &mut String, report: &Report, of: &Of) {
+fn course(page: &mut String, writer: &Writer<'_>, of: &Of) {
     let most = of.course.iter().flatten().fold(0.0_f64, |most, n| most.max(*n));
     if most <= 0.0 {
         return;
@@ -355,13 +478,17 @@ fn course(page: &mut String, report: &Report, of: &Of) {
         let (x, high) = (f64::from(place) * width, count / most * HIGH);
         let _ = write!(path, "M{x:.1} {HIGH}v{:.1}h{width:.2}v{high:.1}z", -high);
     }
+    let up_to = (most * 10.0).round() / 10.0;
+    let (caption, label) = match writer.language {
+        Language::English => (format!("ready replicas, up to {up_to}"), format!("ready replicas of {name}")),
+        Language::Korean => (format!("준비된 레플리카, 최대 {up_to}"), format!("{name}의 준비된 레플리카")),
+    };
     let _ = writeln!(
         page,
-        "<figure class=\"course\"><figcaption><code>{name}</code>: ready replicas, up to {}</figcaption>\
-         <svg viewBox=\"0 0 {WIDE} {HIGH}\" preserveAspectRatio=\"none\" role=\"img\" aria-label=\"ready replicas of {name}\">\
+        "<figure class=\"course\"><figcaption><code>{name}</code>: {caption}</figcaption>\
+         <svg viewBox=\"0 0 {WIDE} {HIGH}\" preserveAspectRatio=\"none\" role=\"img\" aria-label=\"{label}\">\
          <path class=\"ready\" d=\"{path}\"/></svg><div class=\"ends\"><span>{}</span><span>{}</span></div></figure>",
-        (most * 10.0).round() / 10.0,
-        date(report.since),
-        date(report.until)
+        date(writer.report.since),
+        date(writer.report.until)
     );
 }

@@ -1,10 +1,11 @@
 //! A report of a made-up week, held against golden texts; and one gathered from a real journal.
 
 use headroom_core::outlook::Accuracy;
+use headroom_core::say::Language;
 use headroom_core::units::{Level, Price, Replicas, Span, Timestamp, Unit};
 use serde_json::json;
 
-use super::{Changes, Foreseen, Idle, Kept, Of, Report, Total, gather, render};
+use super::{Changes, Foreseen, Idle, Kept, Of, Report, Total, Warm, gather, render};
 
 fn level(value: f64) -> Level {
     Level::new(value).unwrap()
@@ -34,6 +35,12 @@ fn week() -> Report {
         price: Some(Price::micro_dollars_per_hour(96_000)),
         dollars: Some(118.512),
         dollars_fixed: Some(322.56),
+        warm: Some(Warm {
+            recorded_hours: 168.0,
+            replica_hours: 252.0,
+            most: Replicas(5),
+            dollars: Some(24.192),
+        }),
         utilisation: Some(0.713),
         changes: vec![change("share-per-replica", 212, 198), change("forecast-needs", 14, 0)],
         failed_actions: 2,
@@ -65,6 +72,7 @@ fn week() -> Report {
         price: None,
         dollars: None,
         dollars_fixed: None,
+        warm: None,
         utilisation: None,
         changes: Vec::new(),
         failed_actions: 0,
@@ -88,17 +96,21 @@ fn week() -> Report {
 
 #[test]
 fn a_report_reads_well_as_markdown() {
-    insta::assert_snapshot!(render::markdown(&week()));
+    insta::assert_snapshot!(render::markdown(&week(), Language::English));
+    insta::assert_snapshot!("korean_markdown", render::markdown(&week(), Language::Korean));
 }
 
 #[test]
 fn a_report_is_one_page_that_needs_nothing_else() {
-    let page = render::html(&week());
-    for bad in ["<script", "http://", "https://", "<link", "<b>"] {
-        assert!(!page.contains(bad), "{bad}");
-    }
-    let body = page.split_once("</style>").map(|(_, body)| body.to_owned()).unwrap();
-    insta::assert_snapshot!(body);
+    let body = |language| {
+        let page = render::html(&week(), language);
+        for bad in ["<script", "http://", "https://", "<link", "<b>"] {
+            assert!(!page.contains(bad), "{bad}");
+        }
+        page.split_once("</style>").map(|(_, body)| body.to_owned()).unwrap()
+    };
+    insta::assert_snapshot!(body(Language::English));
+    insta::assert_snapshot!("korean_page", body(Language::Korean));
 }
 
 #[test]
@@ -114,6 +126,7 @@ fn what_has_no_price_is_in_no_sum_of_dollars() {
     assert_eq!((week.total.grew, week.total.shrank, week.total.failed_actions), (226, 198, 2));
     let none = Report::total(&week.workloads[1..]);
     assert_eq!(none, Total { replica_hours: 800.0, ..Total::default() });
+    assert_eq!((week.total.warm_replica_hours, week.total.warm_dollars), (Some(252.0), Some(24.192)));
 }
 
 /// B15: a report to hand on. From a journal: replica-hours and what was over the objective are those of what was written, and a gap is in no figure.
@@ -123,7 +136,7 @@ async fn a_report_is_gathered_from_the_journal() {
 
     use headroom_core::controller::{Controller, Input, Measured};
     use headroom_core::fleet::{Fleet, FleetDocument};
-    use headroom_core::observation::TargetStatus;
+    use headroom_core::observation::{PoolStatus, TargetStatus};
     use headroom_core::reading::Sample;
     use headroom_engine::journal::{Batch, DataDir, Journal, Reader, Retention};
 
@@ -134,6 +147,7 @@ async fn a_report_is_gathered_from_the_journal() {
             "target": { "process": { "command": ["app"] } },
             "price": "0.5 USD/h",
             "replicas": { "min": 2, "max": 20 },
+            "warmPool": {},
             "signals": {
                 "rps": { "push": { "unit": "perSecond" } },
                 "p95": { "push": { "unit": "seconds", "scope": "quality" } }
@@ -152,11 +166,19 @@ async fn a_report_is_gathered_from_the_journal() {
     let (journal, _) = Journal::open(&data, Retention::default()).unwrap();
     let begun = Timestamp::from_millis(1_763_712_000_000);
     let minutes = |n: u64| begun.plus(Span::minutes(n));
-    // Four hours a look a minute: an hour of 4, an hour of nothing, two hours of 2, the first half of which is slow.
+    // Four hours a look a minute: an hour of 4, an hour of nothing, two hours of 2, the first half of which is slow. In the
+    // last half hour the target keeps a warm pool of two, one of which is on its way.
     for minute in (0..60).chain(120..240) {
         let at = minutes(minute);
         let count = Replicas(if minute < 60 { 4 } else { 2 });
-        let status = TargetStatus { wanted: count, ready: count, ..TargetStatus::default() };
+        let pool = PoolStatus {
+            wanted: Replicas(2),
+            warm: Replicas(1),
+            warming: Replicas(1),
+            ..PoolStatus::default()
+        };
+        let pool = (minute >= 210).then_some(pool);
+        let status = TargetStatus { wanted: count, ready: count, pool, ..TargetStatus::default() };
         let sample = |signal: &str, value: f64| Measured {
             workload: web.clone(),
             signal: signal.parse().unwrap(),
@@ -176,13 +198,18 @@ async fn a_report_is_gathered_from_the_journal() {
     journal.close().await.unwrap();
     let reader = Reader::open(folder.path()).unwrap();
     let (snapshot, _) = reader.restore().await.unwrap().unwrap();
-    let report = gather::report(&reader, snapshot, begun, minutes(240), &[]).await.unwrap();
+    let report =
+        gather::report(&reader, snapshot, begun, minutes(240), &[], Language::English).await.unwrap();
     let of = &report.workloads[0];
     assert!((of.recorded_hours - 3.0).abs() < 0.02, "{of:?}");
-    assert!((of.replica_hours - 8.0).abs() < 0.05, "{of:?}");
+    assert!((of.replica_hours - 9.0).abs() < 0.05, "{of:?}");
+    let warm = of.warm.as_ref().unwrap();
+    assert!((warm.replica_hours - 1.0).abs() < 0.02 && (warm.recorded_hours - 0.5).abs() < 0.01, "{warm:?}");
+    assert!((warm.dollars.unwrap() - 0.5).abs() < 0.01 && warm.most == Replicas(2), "{warm:?}");
+    assert!(report.notes.iter().any(|note| note.contains("`web` 30 min")), "{:?}", report.notes);
     assert_eq!(of.most, Replicas(4));
     assert!(
-        (of.dollars.unwrap() - 4.0).abs() < 0.05 && (of.dollars_fixed.unwrap() - 6.0).abs() < 0.05,
+        (of.dollars.unwrap() - 4.5).abs() < 0.05 && (of.dollars_fixed.unwrap() - 6.0).abs() < 0.05,
         "{of:?}"
     );
     let kept = &of.objectives[0];
@@ -196,5 +223,7 @@ async fn a_report_is_gathered_from_the_journal() {
 
     let snapshot = reader.restore().await.unwrap().unwrap().0;
     let unknown = ["nobody".parse().unwrap()];
-    assert!(gather::report(&reader, snapshot, begun, minutes(240), &unknown).await.is_err());
+    assert!(
+        gather::report(&reader, snapshot, begun, minutes(240), &unknown, Language::English).await.is_err()
+    );
 }
