@@ -137,22 +137,76 @@ async fn serve(mut stream: TcpStream, behaviour: Arc<Mutex<(u64, Behaviour)>>, s
     }
 }
 
-/// What the suite needs to know of a source.
-pub struct Case {
-    /// Opens the source, with one signal, on a server. Its deadline should be short.
-    pub open: Box<dyn Fn(SocketAddr) -> Box<dyn Source>>,
-    /// What stands in what it says when it fails: its name.
-    pub name: &'static str,
-    /// The server's good answers.
+/// What goes wrong with a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It says nothing.
+    Hangs,
+    /// It says one byte now and then, for ever.
+    Dribbles,
+    /// It breaks off as soon as it is asked.
+    Resets,
+    /// It says something else.
+    Garbage,
+    /// It says that it failed.
+    Fails,
+    /// What it says does not end.
+    Endless,
+    /// It breaks off in the middle.
+    Cut,
+}
+
+impl Fault {
+    /// All of them.
+    pub const ALL: [Self; 7] =
+        [Self::Hangs, Self::Dribbles, Self::Resets, Self::Garbage, Self::Fails, Self::Endless, Self::Cut];
+}
+
+/// What a server says in the words of its protocol, well and ill.
+#[derive(Clone)]
+pub struct Answers {
+    /// Its good answers.
     pub good: Good,
-    /// The value of the signal in them.
-    pub value: f64,
     /// How a failure is said.
     pub fails: Vec<u8>,
     /// How an answer that does not end begins.
     pub endless: Vec<u8>,
     /// The beginning of a good answer, and no more.
     pub cut: Vec<u8>,
+}
+
+impl Answers {
+    /// How a server behaves that is well.
+    #[must_use]
+    pub fn well(&self) -> Behaviour {
+        Behaviour::Good(Arc::clone(&self.good))
+    }
+
+    /// How a server behaves that has this fault.
+    #[must_use]
+    pub fn ill(&self, fault: Fault) -> Behaviour {
+        match fault {
+            Fault::Hangs => Behaviour::Hangs,
+            Fault::Dribbles => Behaviour::Dribbles,
+            Fault::Resets => Behaviour::Resets,
+            Fault::Garbage => Behaviour::Garbage,
+            Fault::Fails => Behaviour::Fails(self.fails.clone()),
+            Fault::Endless => Behaviour::Endless(self.endless.clone()),
+            Fault::Cut => Behaviour::Cut(self.cut.clone()),
+        }
+    }
+}
+
+/// What the suite needs to know of a source.
+pub struct Case {
+    /// Opens the source, with one signal, on a server. Its deadline should be short.
+    pub open: Box<dyn Fn(SocketAddr) -> Box<dyn Source>>,
+    /// What stands in what it says when it fails: its name.
+    pub name: &'static str,
+    /// What its server says.
+    pub answers: Answers,
+    /// The value of the signal in its good answers.
+    pub value: f64,
     /// What must never be said.
     pub secret: Option<&'static str>,
 }
@@ -162,21 +216,12 @@ pub struct Case {
 /// # Panics
 /// Where it does not hold.
 pub async fn suite(case: Case) {
-    let server = Faulty::start(Behaviour::Good(Arc::clone(&case.good))).await;
+    let server = Faulty::start(case.answers.well()).await;
     let mut source = (case.open)(server.address());
     assert_eq!(source.name(), case.name);
     until_well(source.as_mut(), &case).await;
-    let faults = [
-        ("hangs", Behaviour::Hangs),
-        ("dribbles", Behaviour::Dribbles),
-        ("resets", Behaviour::Resets),
-        ("garbage", Behaviour::Garbage),
-        ("fails", Behaviour::Fails(case.fails.clone())),
-        ("endless", Behaviour::Endless(case.endless.clone())),
-        ("cut", Behaviour::Cut(case.cut.clone())),
-    ];
-    for (fault, behaviour) in faults {
-        server.become_(behaviour);
+    for fault in Fault::ALL {
+        server.become_(case.answers.ill(fault));
         // A round that was under way may still end well.
         let mut told = next(source.as_mut(), &case).await;
         if told.is_ok() {
@@ -184,12 +229,12 @@ pub async fn suite(case: Case) {
         }
         match told {
             Err(Absence::SourceFailed(why)) => {
-                assert!(why.contains(case.name), "{fault}: {why:?} does not name `{}`", case.name);
+                assert!(why.contains(case.name), "{fault:?}: {why:?} does not name `{}`", case.name);
             }
-            other => panic!("{fault}: a fault became {other:?}"),
+            other => panic!("{fault:?}: a fault became {other:?}"),
         }
-        assert!(server.sent() < TAKEN_AT_MOST, "{fault}: it took in {} bytes", server.sent());
-        server.become_(Behaviour::Good(Arc::clone(&case.good)));
+        assert!(server.sent() < TAKEN_AT_MOST, "{fault:?}: it took in {} bytes", server.sent());
+        server.become_(case.answers.well());
         until_well(source.as_mut(), &case).await;
     }
     // Nobody listens at all.

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use crate::http::first_words;
 use crate::net::connect_local;
 use crate::source::ReadError;
 
@@ -81,15 +82,15 @@ impl Runtime {
 }
 
 fn table(text: &str) -> Result<Vec<Row>, ReadError> {
+    let mut lines = text.lines();
+    let head = lines.next().and_then(|line| line.strip_prefix("# ")).ok_or_else(|| {
+        // What is refused is said in the place of the table.
+        ReadError::Garbage(format!("no table of statistics but {:?}", first_words(text.as_bytes())))
+    })?;
     // The answer's end is an empty line: a table that was cut off may end in half a number.
     if !text.ends_with("\n\n") {
         return Err(ReadError::Garbage("its table has no end".to_owned()));
     }
-    let mut lines = text.lines();
-    let head = lines
-        .next()
-        .and_then(|line| line.strip_prefix("# "))
-        .ok_or_else(|| ReadError::Garbage("it is no table of statistics".to_owned()))?;
     let columns: Vec<&str> = head.split(',').collect();
     let row = |line: &str| {
         let values = split(line);

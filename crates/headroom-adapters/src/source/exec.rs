@@ -85,7 +85,10 @@ impl Reader for Exec {
         group.0 = None;
         let at = now();
         if !status.success() {
-            return Err(ReadError::Refused(format!("{status}: {}", first_words(&errors))));
+            let words = Some(first_words(&errors)).filter(|words| !words.is_empty());
+            return Err(ReadError::Refused(
+                words.map_or_else(|| status.to_string(), |w| format!("{status}: {w}")),
+            ));
         }
         let text = String::from_utf8_lossy(&output);
         // Parsed only where a figure has a path: a number alone is JSON too, but "+Inf" is not.

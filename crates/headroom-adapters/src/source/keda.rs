@@ -131,7 +131,13 @@ fn is_broken(status: &Status) -> bool {
 
 /// A status as a person reads it; its text is bounded, since it is the scaler's.
 fn said(status: &Status) -> String {
-    format!("{:?}: {}", status.code(), crate::http::first_words(status.message().as_bytes()))
+    let mut cause: &dyn std::error::Error = status;
+    while let Some(next) = cause.source() {
+        cause = next;
+    }
+    let words =
+        if std::ptr::addr_eq(cause, status) { status.message().to_owned() } else { cause.to_string() };
+    format!("{:?}: {}", status.code(), crate::http::first_words(words.as_bytes()))
 }
 
 /// Asks one question; `None` where the scaler does not know the metric.

@@ -23,6 +23,7 @@ pub mod rabbitmq;
 mod rate;
 pub mod recall;
 pub mod redis;
+mod refusals;
 mod scram;
 pub mod scrape;
 mod series;

@@ -155,9 +155,9 @@ impl Postgres {
         if let Some(place) = &self.settings.password {
             config.password(Secret::read(place, &self.base).await?.expose());
         }
-        let no = |e: tokio_postgres::Error| ReadError::Connect {
-            at: self.settings.address.clone(),
-            why: said(&e),
+        let no = |e: tokio_postgres::Error| match e.as_db_error() {
+            Some(_) => ReadError::Refused(said(&e)),
+            None => ReadError::Broken { why: said(&e) },
         };
         let stream = Bounded { inner: self.address.connect().await?, left: Arc::clone(&self.left) };
         match &self.tls {

@@ -16,6 +16,8 @@ use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;
 
 use super::poll::{Figure, ReadError, Reader, Want};
+use super::refusals::Refusals;
+use crate::http::first_words;
 
 /// Events of one metric kept at the most; the oldest go first, and a quantile is then of the newest.
 const KEPT: usize = 100_000;
@@ -25,9 +27,16 @@ const PACKET: usize = 65_535;
 /// Takes in packets.
 pub struct Statsd {
     listen: SocketAddr,
-    asks: Vec<(StatsdAsk, Span)>,
-    metrics: Arc<Mutex<Metrics>>,
+    asks: Vec<(StatsdAsk, Want)>,
+    taken: Arc<Mutex<Taken>>,
     listener: Option<JoinHandle<()>>,
+}
+
+/// What has come of the metrics that someone asks for.
+#[derive(Debug, Default)]
+struct Taken {
+    metrics: Metrics,
+    refusals: Refusals,
 }
 
 type Metrics = HashMap<String, Metric>;
@@ -51,13 +60,13 @@ impl Statsd {
             Ask::Statsd(ask) => Some(ask),
             _ => None,
         })?;
-        let asks: Vec<_> = asks.into_iter().cloned().zip(wants.iter().map(|want| want.window)).collect();
-        let mut metrics = Metrics::new();
-        for (ask, window) in &asks {
-            let metric = metrics.entry(ask.metric.clone()).or_default();
-            metric.window = metric.window.max(*window);
+        let asks: Vec<_> = asks.into_iter().cloned().zip(wants.iter().cloned()).collect();
+        let mut taken = Taken::default();
+        for (ask, want) in &asks {
+            let metric = taken.metrics.entry(ask.metric.clone()).or_default();
+            metric.window = metric.window.max(want.window);
         }
-        Ok(Self { listen: settings.listen, asks, metrics: Arc::new(Mutex::new(metrics)), listener: None })
+        Ok(Self { listen: settings.listen, asks, taken: Arc::new(Mutex::new(taken)), listener: None })
     }
 
     async fn listen(&mut self) -> Result<(), ReadError> {
@@ -67,13 +76,21 @@ impl Statsd {
         let socket = UdpSocket::bind(self.listen)
             .await
             .map_err(|e| ReadError::Setup(format!("packets can't be taken in at {}: {e}", self.listen)))?;
-        let metrics = Arc::clone(&self.metrics);
+        let (taken, listen) = (Arc::clone(&self.taken), self.listen);
         self.listener = Some(tokio::spawn(async move {
             let mut packet = vec![0; PACKET];
             // A socket that fails ends the task; the next round binds it anew.
             while let Ok(length) = socket.recv(&mut packet).await {
                 let text = String::from_utf8_lossy(packet.get(..length).unwrap_or_default());
-                take_in(&mut metrics.lock().unwrap_or_else(PoisonError::into_inner), &text, now());
+                let mut taken = taken.lock().unwrap_or_else(PoisonError::into_inner);
+                let Taken { metrics, refusals } = &mut *taken;
+                if let Err(line) = take_in(metrics, &text, now()) {
+                    let begins = first_words(line.as_bytes());
+                    let why = format!(
+                        "what comes is no metric: {begins:?}; see that senders to {listen} write `name:value|type`"
+                    );
+                    refusals.note(now(), why);
+                }
             }
         }));
         Ok(())
@@ -92,30 +109,42 @@ impl Drop for Statsd {
 impl Reader for Statsd {
     async fn read(&mut self) -> Result<Vec<Figure>, ReadError> {
         self.listen().await?;
-        let metrics = self.metrics.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let at = now();
-        let figure = |(ask, window): &(StatsdAsk, Span)| {
-            metrics
-                .get(&ask.metric)
-                .map_or(Err(Absence::Empty), |metric| metric.figure(ask.quantile, *window, at))
+        let figure = |(ask, want): &(StatsdAsk, Want)| {
+            let metric = taken.metrics.get(&ask.metric);
+            let figure =
+                metric.map_or(Err(Absence::Empty), |metric| metric.figure(ask.quantile, want.window, at));
+            taken.refusals.explain(figure, want.fresh_for, at)
         };
         Ok(self.asks.iter().map(figure).collect())
     }
 }
 
-fn take_in(metrics: &mut Metrics, packet: &str, at: Timestamp) {
-    for line in packet.lines() {
+/// Takes in what is wanted of a packet.
+///
+/// # Errors
+/// The line that no value can be read from, where a wanted metric's is, or none of the packet is any better.
+fn take_in<'a>(metrics: &mut Metrics, packet: &'a str, at: Timestamp) -> Result<(), &'a str> {
+    let (mut wrong, mut shapeless, mut is_statsd) = (None, None, false);
+    for line in packet.lines().filter(|line| !line.trim().is_empty()) {
         // name:value|type|@rate|#tags; what is not understood is left out, as statsd does.
         let mut parts = line.split('|');
-        let Some((name, text)) = parts.next().and_then(|part| part.split_once(':')) else { continue };
-        let (Some(metric), Ok(value), Some(kind)) =
-            (metrics.get_mut(name), text.parse::<f64>(), parts.next())
-        else {
+        let named = parts.next().and_then(|part| part.split_once(':'));
+        let kind = parts.next();
+        // DogStatsD's service checks are no metrics, and no garbage.
+        if named.is_some() && kind.is_some() || line.starts_with("_sc|") {
+            is_statsd = true;
+        } else {
+            shapeless.get_or_insert(line);
+        }
+        let wanted = named.and_then(|(name, text)| Some((metrics.get_mut(name)?, text)));
+        let Some((metric, text)) = wanted else { continue };
+        let value = text.parse::<f64>().ok().filter(|value| value.is_finite());
+        let (Some(value), Some(kind)) = (value, kind) else {
+            wrong = Some(line);
             continue;
         };
-        if !value.is_finite() {
-            continue;
-        }
         let rate = parts.find_map(|part| part.strip_prefix('@')).and_then(|rate| rate.parse::<f64>().ok());
         let stands_for = rate.filter(|rate| *rate > 0.0 && *rate <= 1.0).map_or(1.0, |rate| 1.0 / rate);
         match kind.trim_end() {
@@ -129,6 +158,7 @@ fn take_in(metrics: &mut Metrics, packet: &str, at: Timestamp) {
             _ => {}
         }
     }
+    wrong.or(shapeless.filter(|_| !is_statsd)).map_or(Ok(()), Err)
 }
 
 impl Metric {
@@ -188,7 +218,7 @@ mod tests {
             metrics.insert(name.to_owned(), Metric { window: WINDOW, ..Metric::default() });
         }
         for (second, packet) in packets {
-            take_in(&mut metrics, packet, Timestamp::from_millis(second * 1000));
+            let _ = take_in(&mut metrics, packet, Timestamp::from_millis(second * 1000));
         }
         metrics
     }
@@ -226,5 +256,23 @@ mod tests {
     fn what_is_not_understood_is_left_out() {
         let sent = metrics(&[(0, "hits\nhits:|c\nhits:x|c\nhits:NaN|c\nhits:1\n:|\nhits:1|q\n\u{fffd}")]);
         assert_eq!(value(&sent, "hits", None, 0), Err(Absence::NeverSeen));
+    }
+
+    /// Other people's metrics are no garbage, whatever their kinds.
+    #[test]
+    fn what_is_refused_is_named() {
+        for (packet, refused) in [
+            ("", None),
+            ("other:5|c\nusers:ann|s", None),
+            ("_e{5,4}:title|text\n_sc|db|0", None),
+            ("hits:1|c\nhalf of a li", None),
+            ("half of a li", Some("half of a li")),
+            ("other:1", Some("other:1")),
+            ("hits:NaN|c\nother:5|c", Some("hits:NaN|c")),
+            ("hits:5\nhits:1|c", Some("hits:5")),
+        ] {
+            let at = Timestamp::from_millis(0);
+            assert_eq!(take_in(&mut metrics(&[]), packet, at).err(), refused, "{packet:?}");
+        }
     }
 }

@@ -1,9 +1,10 @@
 //! Real servers as child processes, for every test program that needs one.
 
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// So long a test waits for a server.
@@ -18,9 +19,20 @@ pub(crate) fn skip_real(what: &str) -> bool {
     skip
 }
 
-/// A free port of the loopback. Another process may take it before the server does; then the start fails by name.
+/// A port of the loopback that is free for TCP and UDP. It is below those that the system gives to whoever asks for any,
+/// so only another call can give it again before it is taken, and each process begins elsewhere.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static ASKED: AtomicU32 = AtomicU32::new(0);
+    const FIRST: u16 = 20_000;
+    const PORTS: u32 = 12_000;
+    loop {
+        let next = std::process::id().wrapping_mul(97).wrapping_add(ASKED.fetch_add(1, Ordering::Relaxed));
+        let port = FIRST + u16::try_from(next % PORTS).unwrap();
+        let at = ("127.0.0.1", port);
+        if TcpListener::bind(at).is_ok() && UdpSocket::bind(at).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// A server, killed with its children at the end of its test.

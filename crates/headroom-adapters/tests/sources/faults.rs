@@ -1,5 +1,5 @@
-//! The fault matrix: each source that asks a server, against a server that hangs, dribbles, resets, answers garbage,
-//! fails, never ends, or breaks off.
+//! The fault matrix at the seam: each source that asks a server, against a server that hangs, dribbles, resets, answers
+//! garbage, fails, never ends, or breaks off. What the whole controller makes of it is in `matrix`.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -8,168 +8,73 @@ use std::sync::Arc;
 use headroom_core::fleet::{SourceKind, SourceSettings};
 use headroom_core::units::Span;
 use headroom_engine::ports::Source;
-use headroom_testkit::source::{Behaviour, Case, Faulty, Good, suite};
+use headroom_testkit::source::{Behaviour, Case, Faulty, suite};
 
+use crate::asked::{self, Asked};
 use crate::support::{http_answer, policy, round};
 
-/// A source of the policy `source` (with `ADDR` for the address) that is asked `signal`, quickly.
-pub(crate) fn open(source: &'static str, signal: &'static str) -> Box<dyn Fn(SocketAddr) -> Box<dyn Source>> {
-    Box::new(move |address| {
+async fn survives(asked: Asked) {
+    let (answers, value) = (asked.answers.clone(), asked.value);
+    let open = move |address: SocketAddr| {
         let fleet = policy(
-            &format!("subject: {{ {}, deadline: 400ms }}", source.replace("ADDR", &address.to_string())),
-            &format!("value: {{ {signal}, every: 100ms }}"),
+            &format!("subject: {{ {}, deadline: 400ms }}", asked.source(address)),
+            &format!("value: {{ {}, every: 100ms }}", asked.signal(address)),
         );
         let group = headroom_adapters::source::groups(&fleet).remove(0);
-        Box::new(headroom_adapters::source::open(&group, Path::new("/")))
-    })
-}
-
-/// A case of a source that speaks HTTP and gets `body`.
-fn http_case(source: &'static str, signal: &'static str, body: &'static str, value: f64) -> Case {
-    let good: Good = Arc::new(move |_: &[u8]| (http_answer("200 OK", body), false));
-    Case {
-        open: open(source, signal),
-        name: "subject",
-        good,
-        value,
-        fails: http_answer("500 Internal Server Error", "no luck"),
-        endless: b"HTTP/1.1 200 OK\r\ncontent-length: 104857600\r\n\r\n".to_vec(),
-        cut: b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n{\"status\":".to_vec(),
-        secret: Some("hunter2"),
-    }
-}
-
-const VECTOR: &str =
-    r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[1e9,"42"]}]}}"#;
-
-fn secret_file() -> String {
-    let path = std::env::temp_dir().join(format!("headroom-test-secret-{}", std::process::id()));
-    std::fs::write(&path, "hunter2\n").unwrap();
-    path.display().to_string()
+        Box::new(headroom_adapters::source::open(&group, Path::new("/"))) as Box<dyn Source>
+    };
+    suite(Case { open: Box::new(open), name: "subject", answers, value, secret: Some(asked::SECRET) }).await;
 }
 
 #[tokio::test]
 async fn prometheus_survives_all_faults() {
-    let source = format!(
-        "prometheus: {{ url: \"http://ADDR\", auth: {{ bearer: {{ file: \"{}\" }} }} }}",
-        secret_file()
-    );
-    let signal = "prometheus: { from: subject, query: x }, unit: count";
-    suite(http_case(source.leak(), signal, VECTOR, 42.0)).await;
+    survives(asked::prometheus()).await;
 }
 
 #[tokio::test]
 async fn a_json_document_survives_all_faults() {
-    let source = format!(
-        "http: {{ url: \"http://ADDR/f\", auth: {{ basic: {{ user: u, password: {{ file: \"{}\" }} }} }} }}",
-        secret_file()
-    );
-    let signal = "http: { from: subject, path: $.a }, unit: count";
-    suite(http_case(source.leak(), signal, r#"{"a": 7}"#, 7.0)).await;
+    survives(asked::http()).await;
 }
 
 #[tokio::test]
 async fn scraping_survives_all_faults() {
-    let signal = "scrape: { from: subject, metric: depth }, unit: count";
-    suite(http_case("scrape: { targets: [\"ADDR\"] }", signal, "depth 3\n", 3.0)).await;
+    survives(asked::scrape()).await;
 }
 
 #[tokio::test]
 async fn rabbitmq_survives_all_faults() {
-    let signal = "rabbitmq: { from: subject, queue: jobs }";
-    let body = r#"[{"name":"jobs","messages":5,"messages_ready":2,"messages_unacknowledged":3}]"#;
-    suite(http_case("rabbitmq: { url: \"http://ADDR\" }", signal, body, 5.0)).await;
+    survives(asked::rabbitmq()).await;
 }
 
 #[tokio::test]
 async fn nats_survives_all_faults() {
-    let signal = "nats: { from: subject, stream: jobs, consumer: work }";
-    let body = r#"{"account_details":[{"name":"$G","stream_detail":[{"name":"jobs",
-        "consumer_detail":[{"name":"work","num_pending":4,"num_ack_pending":2}]}]}]}"#;
-    suite(http_case("nats: { url: \"http://ADDR\" }", signal, body, 6.0)).await;
+    survives(asked::nats()).await;
 }
 
 #[tokio::test]
 async fn redis_survives_all_faults() {
-    let source = format!("redis: {{ address: \"ADDR\", password: {{ file: \"{}\" }} }}", secret_file());
-    let good: Good = Arc::new(|request: &[u8]| {
-        let text = String::from_utf8_lossy(request);
-        let mut answer = String::new();
-        if text.contains("AUTH") {
-            answer.push_str("+OK\r\n");
-        }
-        if text.contains("LLEN") {
-            answer.push_str(":9\r\n");
-        }
-        (answer.into_bytes(), false)
-    });
-    suite(Case {
-        open: open(source.leak(), "redis: { from: subject, list: jobs }"),
-        name: "subject",
-        good,
-        value: 9.0,
-        fails: b"-LOADING Redis is loading the dataset in memory\r\n".to_vec(),
-        endless: b"$999999999\r\n".to_vec(),
-        cut: b"$100\r\nabc".to_vec(),
-        secret: Some("hunter2"),
-    })
-    .await;
+    survives(asked::redis()).await;
 }
 
 #[tokio::test]
 async fn haproxy_survives_all_faults() {
-    let good: Good = Arc::new(|_: &[u8]| {
-        (b"# pxname,svname,qcur,scur,\nweb,FRONTEND,,1,\napp,BACKEND,4,2,\n\n".to_vec(), true)
-    });
-    suite(Case {
-        open: open(
-            "haproxy: { socket: \"ADDR\" }",
-            "haproxy: { from: subject, proxy: app, figure: inFlight }",
-        ),
-        name: "subject",
-        good,
-        value: 6.0,
-        fails: b"Permission denied\n".to_vec(),
-        endless: b"# pxname,svname\n".to_vec(),
-        cut: b"# pxna".to_vec(),
-        secret: None,
-    })
-    .await;
+    survives(asked::haproxy()).await;
 }
 
 #[tokio::test]
 async fn postgres_survives_all_faults() {
-    let message = |kind: u8, body: &[u8]| {
-        let length = u32::try_from(body.len() + 4).unwrap().to_be_bytes();
-        [&[kind][..], &length, body].concat()
-    };
-    let ready = message(b'Z', b"I");
-    // A start-up message has no kind: its first byte is that of its length.
-    let good: Good = Arc::new(move |request: &[u8]| match request.first() {
-        Some(0) => ([message(b'R', &[0, 0, 0, 0]), ready.clone()].concat(), false),
-        Some(b'Q') => {
-            let column = [&[0, 1][..], b"n\0", &[0; 18]].concat();
-            let row = [&[0, 1, 0, 0, 0, 2][..], b"11"].concat();
-            let answer =
-                [message(b'T', &column), message(b'D', &row), message(b'C', b"SELECT 1\0"), ready.clone()];
-            (answer.concat(), false)
-        }
-        _ => (Vec::new(), true),
-    });
-    suite(Case {
-        open: open(
-            "postgres: { address: \"ADDR\", database: d, user: u }",
-            "postgres: { from: subject, query: select 11 }, unit: count",
-        ),
-        name: "subject",
-        good,
-        value: 11.0,
-        fails: [&[b'E', 0, 0, 0, 25][..], b"SFATAL\0C53300\0Mfull\0\0"].concat(),
-        endless: vec![b'D', 0x7f, 0xff, 0xff, 0xf0],
-        cut: vec![b'R', 0, 0, 0],
-        secret: None,
-    })
-    .await;
+    survives(asked::postgres()).await;
+}
+
+#[tokio::test]
+async fn kafka_survives_all_faults() {
+    survives(asked::kafka()).await;
+}
+
+#[cfg(feature = "keda")]
+#[tokio::test]
+async fn an_external_scaler_survives_all_faults() {
+    survives(asked::keda()).await;
 }
 
 /// One source's trouble is its own.

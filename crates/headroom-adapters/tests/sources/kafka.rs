@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headroom_core::reading::Absence;
-use headroom_testkit::source::{Behaviour, Case, Faulty, Good, suite};
+use headroom_testkit::source::{Behaviour, Faulty, Good};
 
 use crate::server::skip_real;
 use crate::support::{example, open, policy, until, until_value};
@@ -117,7 +117,7 @@ fn string(text: &str) -> Vec<u8> {
 }
 
 /// One broker that leads the only partition, which ends at 100; the group has committed 58 of it.
-fn broker() -> Good {
+pub(crate) fn broker() -> Good {
     Arc::new(|request: &[u8]| {
         let (key, number) =
             (request.get(5).copied().unwrap_or_default(), request.get(8..12).unwrap_or_default());
@@ -181,32 +181,6 @@ fn broker() -> Good {
 
 fn topic(port: [u8; 4]) -> String {
     format!("port-{}", u32::from_be_bytes(port))
-}
-
-#[tokio::test]
-async fn kafka_survives_all_faults() {
-    let open = |address: std::net::SocketAddr| {
-        let name = format!("port-{}", address.port());
-        let fleet = policy(
-            &format!("subject: {{ kafka: {{ brokers: [\"{address}\"] }}, deadline: 400ms }}"),
-            &format!("value: {{ kafka: {{ from: subject, topic: {name}, group: {name} }}, every: 100ms }}"),
-        );
-        let group = headroom_adapters::source::groups(&fleet).remove(0);
-        Box::new(headroom_adapters::source::open(&group, Path::new("/")))
-            as Box<dyn headroom_engine::ports::Source>
-    };
-    suite(Case {
-        open: Box::new(open),
-        name: "subject",
-        good: broker(),
-        value: 42.0,
-        // The answer to the first question of a connection: error 35.
-        fails: vec![0, 0, 0, 10, 0, 0, 0, 1, 0, 35, 0, 0, 0, 0],
-        endless: vec![0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 1],
-        cut: vec![0, 0, 0, 100, 0, 0, 0, 1, 0, 0],
-        secret: None,
-    })
-    .await;
 }
 
 /// Credentials are asked for, sent, and never said.

@@ -21,7 +21,7 @@ use headroom_engine::handle::EngineHandle;
 use headroom_engine::journal::{DataDir, Journal, Retention};
 use headroom_engine::outbox::Notifiers;
 use headroom_engine::ports::News;
-use headroom_testkit::source::{Case, Good, suite};
+use headroom_testkit::source::{Answers, Good};
 use headroom_testkit::target::Instantly;
 use prost::Message as _;
 use tokio_stream::StreamExt as _;
@@ -231,22 +231,16 @@ fn grpc(message: Vec<u8>) -> Good {
     })
 }
 
-#[tokio::test]
-async fn an_external_scaler_survives_all_faults() {
-    let value = MetricValue { metric_name: "backlog".to_owned(), metric_value: 0, metric_value_float: 7.0 };
+/// What a scaler says whose metric has this value, and how it fails.
+pub(crate) fn answers(value: f64) -> Answers {
+    let value = MetricValue { metric_name: "backlog".to_owned(), metric_value: 0, metric_value_float: value };
     let message = GetMetricsResponse { metric_values: vec![value] }.encode_to_vec();
-    let signal = "keda: { from: subject, metric: backlog }, unit: count";
-    suite(Case {
-        open: crate::faults::open("keda: { address: \"ADDR\" }", signal),
-        name: "subject",
+    Answers {
         good: grpc(message),
-        value: 7.0,
         fails: b"HTTP/1.1 500 Internal Server Error\r\n\r\n".to_vec(),
         endless: [frame(4, 0, 0, &[]), vec![0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 1]].concat(),
         cut: frame(4, 0, 0, &[]),
-        secret: None,
-    })
-    .await;
+    }
 }
 
 fn trigger(metadata: &[(&str, &str)]) -> ScaledObjectRef {

@@ -66,7 +66,7 @@ async fn a_command_survives_all_faults() {
 async fn statsd_takes_in_what_is_good_whatever_else_is_sent() {
     let port = free_port();
     let kind = format!("statsd: {{ listen: \"127.0.0.1:{port}\" }}");
-    let signal = "statsd: { from: subject, metric: depth }, unit: count";
+    let signal = "statsd: { from: subject, metric: depth }, unit: count, freshFor: 10m";
     let taken = std::net::UdpSocket::bind(("127.0.0.1", port)).unwrap();
     let mut statsd = source(&kind, signal, Path::new("/"));
     // Someone else has the address: said by name, and tried again.
@@ -99,14 +99,14 @@ async fn statsd_takes_in_what_is_good_whatever_else_is_sent() {
     until_value(&mut statsd, "value", 9.0).await;
 }
 
-fn request(length: usize, body: &str) -> String {
+pub(crate) fn request(length: usize, body: &str) -> String {
     format!(
         "POST /v1/metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
     )
 }
 
 /// One whole request of its own connection; gives the status.
-async fn push(port: u16, body: &str) -> String {
+pub(crate) async fn push(port: u16, body: &str) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     stream.write_all(request(body.len(), body).as_bytes()).await.unwrap();
     let mut answer = String::new();
@@ -114,7 +114,7 @@ async fn push(port: u16, body: &str) -> String {
     answer.split(' ').nth(1).unwrap_or_default().to_owned()
 }
 
-fn gauge(value: u32) -> String {
+pub(crate) fn gauge(value: u32) -> String {
     format!(
         r#"{{"resourceMetrics": [{{"scopeMetrics": [{{"metrics": [{{"name": "depth", "gauge": {{"dataPoints": [{{"asDouble": {value}}}]}}}}]}}]}}]}}"#
     )

@@ -5,11 +5,13 @@
 
 #![expect(clippy::unwrap_used, reason = "what goes wrong in a test fails it")]
 
+mod asked;
 mod faults;
 mod kafka;
 #[cfg(feature = "keda")]
 mod keda;
 mod local;
+mod matrix;
 mod otlp;
 mod postgres;
 mod real;
@@ -18,4 +20,3 @@ mod server;
 mod sharing;
 mod support;
 mod tls;
-mod whole;

@@ -81,6 +81,9 @@ macro_rules! sources {
         }
 
         impl SourceKind {
+            /// The words for all kinds in a policy.
+            pub const WORDS: &[&str] = &[$($word),*];
+
             /// The word for it in a policy.
             #[must_use]
             pub fn word(&self) -> &'static str {
@@ -180,10 +183,7 @@ sources! {
 
 /// A source without a kind, or with two.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "a source is of exactly one kind; name one of `prometheus`, `scrape`, `http`, `exec`, `host`, `postgres`, \
-         `redis`, `rabbitmq`, `nats`, `haproxy`, `statsd`, `otlp`, `keda`, `kafka`"
-)]
+#[error("a source is of exactly one kind; name one of `{}`", SourceKind::WORDS.join("`, `"))]
 pub struct NotOneKind;
 
 /// Where a secret is to be found. It is read when it is needed, so a file may be replaced at any time.

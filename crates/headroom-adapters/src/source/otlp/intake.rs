@@ -105,15 +105,26 @@ impl Intake {
     }
 
     async fn serve_http1(self: Arc<Self>, stream: TcpStream) {
+        let store = Arc::clone(&self.store);
         let service = hyper::service::service_fn(move |request| {
             let intake = Arc::clone(&self);
             async move { Ok::<_, Infallible>(intake.http(request).await) }
         });
-        let _ = hyper::server::conn::http1::Builder::new()
+        let ended = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(COMES_WITHIN)
             .serve_connection(TokioIo::new(stream), service)
             .await;
+        if ended.is_err_and(|error| error.is_parse()) {
+            note(&store, "what comes is neither HTTP nor gRPC; let senders export OTLP".to_owned());
+        }
+    }
+
+    /// Says of what was refused what a person can use; of other paths than that of metrics there is nothing to say.
+    fn refuse(&self, Refused(status, why): &Refused) {
+        if !matches!(*status, StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED) {
+            note(&self.store, format!("what comes is refused with {}: {why}", status.as_u16()));
+        }
     }
 
     async fn serve_http2(self: Arc<Self>, stream: TcpStream) {
@@ -149,7 +160,10 @@ impl Intake {
         let (status, text) = match taken {
             // An empty answer in either format: everything was taken in.
             Ok(()) => (StatusCode::OK, if is_json { "{}".to_owned() } else { String::new() }),
-            Err(Refused(status, why)) => (status, format!("{why}\n")),
+            Err(refused) => {
+                self.refuse(&refused);
+                (refused.0, format!("{}\n", refused.1))
+            }
         };
         let mut response = Response::new(Full::new(Bytes::from(text)).boxed());
         *response.status_mut() = status;
@@ -191,7 +205,10 @@ impl Intake {
     async fn grpc(&self, request: Request<Incoming>) -> Response<Body> {
         let (code, why) = match self.over_grpc(request).await {
             Ok(()) => ("0", String::new()),
-            Err(refused) => (refused.code(), refused.1),
+            Err(refused) => {
+                self.refuse(&refused);
+                (refused.code(), refused.1)
+            }
         };
         let mut status = HeaderMap::new();
         status.insert("grpc-status", HeaderValue::from_static(code));
@@ -285,6 +302,10 @@ impl Intake {
         );
         Err(Refused(StatusCode::BAD_REQUEST, why))
     }
+}
+
+fn note(store: &Mutex<Store>, why: String) {
+    store.lock().unwrap_or_else(PoisonError::into_inner).refusals.note(now(), why);
 }
 
 /// Waits for the first bytes, and leaves them where they are.

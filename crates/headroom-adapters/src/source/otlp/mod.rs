@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use headroom_core::fleet::{Ask, OtlpAsk, OtlpSettings, ScrapeAsk};
+use headroom_core::reading::Absence;
 use headroom_core::units::{Span, Timestamp};
 use headroom_engine::driver::now;
 use tokio::net::TcpListener;
@@ -24,6 +25,7 @@ use self::wire::{
 };
 use super::exposition::{Bucket, Exposition, Labels, MOST_BUCKETS, Native, Sample, Type};
 use super::poll::{Figure, ReadError, Reader, Want};
+use super::refusals::Refusals;
 use super::series::Reckoner;
 
 /// Series kept at the most; those beyond are refused, and the sender is told.
@@ -35,6 +37,8 @@ const MOST_BYTES: usize = 32 * 1024 * 1024;
 pub struct Otlp {
     settings: OtlpSettings,
     reckoner: Reckoner,
+    /// How old each figure may be.
+    fresh_for: Vec<Span>,
     store: Arc<Mutex<Store>>,
     intake: Arc<Intake>,
     listener: Option<JoinHandle<()>>,
@@ -58,6 +62,7 @@ impl Otlp {
         Ok(Self {
             settings: settings.clone(),
             reckoner: Reckoner::new(asks),
+            fresh_for: wants.iter().map(|want| want.fresh_for).collect(),
             store,
             intake: Arc::new(intake),
             listener: None,
@@ -97,10 +102,15 @@ impl Reader for Otlp {
     async fn read(&mut self) -> Result<Vec<Figure>, ReadError> {
         self.listen().await?;
         let at = now();
-        let shown = self.store.lock().unwrap_or_else(PoisonError::into_inner).shown(at);
+        let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
         self.reckoner.begin();
-        self.reckoner.take_in(shown, at);
-        Ok(self.reckoner.figures(at, None))
+        self.reckoner.take_in(store.shown(at), at);
+        let explained = |(figure, fresh_for): (Figure, &Span)| match figure {
+            // Its series comes; there is nothing to measure in it.
+            Err(Absence::Idle) => figure,
+            _ => store.refusals.explain(figure, *fresh_for, at),
+        };
+        Ok(self.reckoner.figures(at, None).into_iter().zip(&self.fresh_for).map(explained).collect())
     }
 }
 
@@ -112,6 +122,7 @@ struct Store {
     /// make the others look old.
     forget: Span,
     series: HashMap<(String, Labels), Kept>,
+    refusals: Refusals,
     /// About how many bytes they are.
     held: usize,
 }
