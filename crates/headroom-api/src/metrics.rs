@@ -16,7 +16,7 @@ use axum::response::{IntoResponse, Response};
 use headroom_core::alert::{Alert, AlertKind};
 use headroom_core::decision::{Advice, Recommendation, SeenSignal};
 use headroom_core::observation::TargetStatus;
-use headroom_core::outlook::{Accuracy, STEP};
+use headroom_core::outlook::{Accuracy, NearForecast, Proved, STEP};
 use headroom_core::reading::{Absence, Reading};
 use headroom_core::units::{Price, Replicas, Span, Timestamp, Unit};
 use headroom_engine::driver::paid_for;
@@ -44,6 +44,7 @@ pub(crate) async fn metrics(
     text.workloads(&overview.workloads, overview.at);
     text.decisions(&overview.workloads);
     text.forecasts(&overview.workloads, overview.at);
+    text.near_forecasts(&overview.workloads);
     text.counted(&figures);
     text.process();
     Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], text.0).into_response())
@@ -92,6 +93,9 @@ fn flag(is: bool) -> u8 {
 
 /// A figure of how good forecasts were, where it is known.
 type Judged = fn(&Accuracy) -> Option<f64>;
+
+/// A figure of the forecast that an objective acts on.
+type NearFigure = fn(&NearForecast) -> f64;
 
 /// The exposition as it grows.
 #[derive(Default)]
@@ -347,6 +351,47 @@ impl Text {
                     ("unit", unit(forecast.unit)),
                 ];
                 self.sample(name, &labels, value);
+            }
+        }
+    }
+
+    /// How the forecasts have done that objectives act on.
+    fn near_forecasts(&mut self, of: &[WorkloadView]) {
+        let figures: [(&str, &str, NearFigure); 4] = [
+            (
+                "headroom_near_forecast_ahead_seconds",
+                "How far ahead the forecast looks that an objective acts on.",
+                |near| near.within.as_secs_f64(),
+            ),
+            (
+                "headroom_near_forecast_loss",
+                "What its middle was off by when it came due, on average, in the load's unit.",
+                |near| near.loss,
+            ),
+            (
+                "headroom_near_forecast_naive_loss",
+                "What the present load was off by, taken as the load to come.",
+                |near| near.naive_loss,
+            ),
+            (
+                "headroom_near_forecast_better",
+                "1 where it was better than the present load beyond chance, -1 where it was worse, else 0.",
+                |near| match near.proved {
+                    Proved::Better => 1.0,
+                    Proved::Alike => 0.0,
+                    Proved::Worse => -1.0,
+                },
+            ),
+        ];
+        for (name, help, value) in figures {
+            self.family(name, "gauge", help);
+            for (view, near) in of.iter().filter_map(|view| Some((view, view.near.as_ref()?))) {
+                let labels = [
+                    ("workload", view.name.as_str()),
+                    ("signal", near.signal.as_str()),
+                    ("unit", unit(near.unit)),
+                ];
+                self.sample(name, &labels, value(near));
             }
         }
     }

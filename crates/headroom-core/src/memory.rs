@@ -19,7 +19,7 @@ use crate::fleet::{ForecastSettings, Workload};
 use crate::guard::watch::{Undone, Verdict, Watched};
 use crate::names::SignalName;
 use crate::observation::TargetStatus;
-use crate::outlook::Outlook;
+use crate::outlook::{NearForecast, Outlook};
 use crate::reading::{Absence, Sample};
 use crate::series::Series;
 use crate::start_up::{Drains, StartUps};
@@ -462,6 +462,18 @@ impl Memory {
     /// The signals that are forecast, with what is foreseen.
     pub fn outlooks(&self) -> impl Iterator<Item = (&SignalName, &Outlook)> {
         self.signals.iter().filter_map(|s| Some((&s.name, s.outlook.as_deref()?)))
+    }
+
+    /// How the forecasts have done that objectives act on, in the order of the policy.
+    pub fn near_forecasts<'a>(&'a self, workload: &'a Workload) -> impl Iterator<Item = NearForecast> + 'a {
+        workload.strategies.iter().zip(&self.strategies).filter_map(|pair| match pair {
+            (Strategy::Objective(objective), StrategyMemory::Objective(course)) => {
+                let signal = objective.demand(workload)?;
+                let unit = workload.signals.get(signal)?.unit();
+                Some(NearForecast::new(signal, unit, &course.standing()?))
+            }
+            _ => None,
+        })
     }
 
     /// How many requests wait at the balancer, where that was said within the last seconds.

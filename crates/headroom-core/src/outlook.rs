@@ -12,7 +12,9 @@
 
 use std::sync::Arc;
 
-use headroom_forecast::{Budget, Event, Fitted, Forecaster, Model, Scoreboard, Series, Settings, Standing};
+use headroom_forecast::{
+    Budget, Event, Fitted, Forecaster, Model, OnlineStanding, Scoreboard, Series, Settings, Standing,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -207,6 +209,89 @@ pub struct Foresight {
     /// How good forecasts of the next hour were; `None` before any came due.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accuracy: Option<Accuracy>,
+}
+
+/// How the forecast that an objective acts on has done: as far ahead as a start takes, each judged by the load that came;
+/// recent ones count more.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NearForecast {
+    /// Of which signal.
+    pub signal: SignalName,
+    /// The unit of its load.
+    pub unit: Unit,
+    /// So far ahead.
+    pub within: Span,
+    /// About how many forecasts that came due it rests on.
+    pub evidence: f64,
+    /// What its middle was off by, on average, in the unit of the load.
+    pub loss: f64,
+    /// What the present load was off by, taken as the load to come.
+    pub naive_loss: f64,
+    /// Which of the two did better.
+    pub proved: Proved,
+}
+
+/// Which of a forecast and the present load foretold the load better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum Proved {
+    /// The forecast, beyond chance.
+    Better,
+    /// Neither, as far as can be told.
+    Alike,
+    /// The present load, beyond chance.
+    Worse,
+}
+
+impl NearForecast {
+    pub(crate) fn new(signal: &SignalName, unit: Unit, standing: &OnlineStanding) -> Self {
+        Self {
+            signal: signal.clone(),
+            unit,
+            within: Span::seconds(u64::from(standing.lead_s)),
+            evidence: standing.evidence,
+            loss: standing.loss,
+            naive_loss: standing.naive_loss,
+            proved: if standing.is_better() {
+                Proved::Better
+            } else if standing.is_worse() {
+                Proved::Worse
+            } else {
+                Proved::Alike
+            },
+        }
+    }
+
+    /// In words: what it was off by, beside the present load.
+    #[must_use]
+    pub fn say(&self, language: Language) -> String {
+        let load = |value: f64| Level::new(value).map_or_else(|_| "?".to_owned(), |v| self.unit.say(v));
+        let Self { signal, within, evidence, .. } = self;
+        let (loss, naive) = (load(self.loss), load(self.naive_loss));
+        match language {
+            Language::English => {
+                let proved = match self.proved {
+                    Proved::Better => "better than",
+                    Proved::Alike => "as good as",
+                    Proved::Worse => "worse than",
+                };
+                format!(
+                    "{signal} foreseen {within} ahead: off by {loss}, {proved} “as now” with {naive}, over {evidence:.0} forecasts"
+                )
+            }
+            Language::Korean => {
+                let proved = match self.proved {
+                    Proved::Better => "보다 정확",
+                    Proved::Alike => "와 비슷",
+                    Proved::Worse => "보다 부정확",
+                };
+                format!(
+                    "{signal} {within} 앞 예측: 오차 {loss}, ‘지금과 같음’({naive}){proved}, 예측 {evidence:.0}건"
+                )
+            }
+        }
+    }
 }
 
 /// What scaling reckons with lies within an hour.

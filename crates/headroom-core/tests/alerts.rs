@@ -11,7 +11,7 @@ use headroom_core::controller::{Controller, Effect, Input, Measured, Override, S
 use headroom_core::fleet::{AlertSettings, Fleet, FleetDocument};
 use headroom_core::names::WorkloadName;
 use headroom_core::observation::TargetStatus;
-use headroom_core::outlook::History;
+use headroom_core::outlook::{History, Proved};
 use headroom_core::reading::{Absence, Sample};
 use headroom_core::say::Language;
 use headroom_core::units::{Level, Replicas, Span, Timestamp};
@@ -332,6 +332,62 @@ fn a_day_of_idling_goes_on_over_a_restart() {
     needed.restart();
     needed.pass_by(minute, 5 * 60, Some(0.5), Some(0.1));
     assert_eq!(needed.told(), [], "half of it was needed just before");
+}
+
+/// What an objective acts on seconds ahead is judged too: where a load stands at one of two levels and changes at random,
+/// "as now" is the better forecast.
+#[test]
+fn a_forecast_that_an_objective_acts_on_and_that_loses_to_as_now_is_told() {
+    let mut world = World::with(&json!({
+        "replicas": { "min": 1, "max": 50 },
+        "signals": { "want": { "push": { "unit": "perSecond" }, "freshFor": "1m" },
+                     "cpu": { "process": "cpu", "freshFor": "1m" } },
+        "strategies": [{ "objective": { "signal": "want", "capacity": { "perReplica": 100 } } }],
+        "guards": {},
+    }));
+    let five = Span::seconds(5);
+    let proved = |world: &World| {
+        let workload = world.controller.fleet().workload(&World::web()).unwrap();
+        world
+            .controller
+            .memory(&World::web())
+            .unwrap()
+            .near_forecasts(workload)
+            .next()
+            .map(|near| near.proved)
+    };
+    let mut random = 1_u32;
+    let mut is_high = false;
+    for _ in 0..30_000 {
+        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        is_high ^= random >> 16 < 400;
+        world.pass_by(five, 1, Some(if is_high { 2700.0 } else { 1000.0 }), Some(0.5));
+        if world.told.iter().any(|news| news.alert.kind == ForecastDemoted) {
+            break;
+        }
+    }
+    assert_eq!(proved(&world), Some(Proved::Worse));
+    let alert = world.last().alert.clone();
+    assert!(
+        alert.why.contains("worse than “as now”") && alert.why.contains("`foresee: false`"),
+        "{}",
+        alert.why
+    );
+    assert!(alert.why_in(Language::Korean).contains("보다 부정확"), "{}", alert.why_in(Language::Korean));
+    let forecasts = |world: &mut World| {
+        let told = world.told();
+        told.into_iter().filter(|(kind, _)| *kind == ForecastDemoted).collect::<Vec<_>>()
+    };
+    assert_eq!(forecasts(&mut world), [(ForecastDemoted, Raised)]);
+    world.restart();
+    world.pass_by(five, 10, Some(1000.0), Some(0.5));
+    assert_eq!(forecasts(&mut world), [], "a restart neither ends it nor tells it again");
+    // A wave of ten minutes is foreseen: within hours it is ahead again.
+    for step in 0..6_000 {
+        let wave = 1000.0 + 600.0 * libm::sin(f64::from(step) / 20.0);
+        world.pass_by(five, 1, Some(wave), Some(0.5));
+    }
+    assert_eq!(forecasts(&mut world), [(ForecastDemoted, Resolved)]);
 }
 
 /// A forecast that proved better and does so no more is told of an objective's workload, whose strategy says nothing of it.

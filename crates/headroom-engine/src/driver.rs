@@ -934,6 +934,7 @@ impl Driver {
                 let unit = workload.signals.get(signal).map_or(Unit::Count, Signal::unit);
                 outlook.foresight(signal, unit, whole)
             }),
+            near: memory.near_forecasts(workload).next(),
             cost: workload.price.zip(memory.status()).map(|(price, (_, status))| CostView::of(price, status)),
         })
     }

@@ -16,7 +16,7 @@ use headroom_core::guard::Watched;
 use headroom_core::memory::{Freeze, Pending};
 use headroom_core::names::{FleetName, SignalName, WorkloadName};
 use headroom_core::observation::{PoolStatus, TargetStatus};
-use headroom_core::outlook::{Foresight, Peak};
+use headroom_core::outlook::{Foresight, NearForecast, Peak};
 use headroom_core::start_up::Times;
 use headroom_core::together::{Opened, Part};
 use headroom_core::units::{Price, Replicas, Span, Timestamp};
@@ -143,6 +143,9 @@ pub struct WorkloadView {
     /// What is foreseen of its load, where a signal is forecast (of several: the first by name).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forecast: Option<Foresight>,
+    /// How the forecast has done that an objective acts on (of several objectives: the first's).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub near: Option<NearForecast>,
     /// What it costs now, where the price is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cost: Option<CostView>,

@@ -46,7 +46,7 @@ pub use fit::Model;
 pub use forecaster::{
     Budget, Demotion, FitRequest, Fitted, Forecast, ForecastError, Forecaster, MAX_HORIZON, Say, Settings,
 };
-pub use online::{OnlineError, OnlineForecaster, Surge};
+pub use online::{OnlineError, OnlineForecaster, OnlineStanding, Surge};
 pub use plan::{PlanError, answer_plan};
 pub use scoreboard::{Score, Scoreboard, Standing};
 pub use season::Seasons;

@@ -75,6 +75,17 @@ const PRIOR: f64 = 90.0;
 const EXPECTED: f64 = 0.18;
 /// Errors are cut here, in logarithms: a factor of twelve either way.
 const CUT: f64 = 2.5;
+/// Which feature says how the newest sample stands to the level: all that "as it is now" knows.
+const NEWEST: usize = 1;
+/// So many standard errors between two mean losses are no chance: it is looked at for months, and two would come by chance
+/// every other week.
+const SURE: f64 = 3.0;
+/// How far the middle of the errors is moved by each, in spreads (Robbins and Monro, 1951): it is known to a twentieth after
+/// some hundred.
+const MIDDLE_STEP: f64 = 0.01;
+/// Stretches of a lead's length from which on the standard error of the losses is believed: with a start of half a minute
+/// an hour, in which the first surge is not all that was seen.
+const STRETCHES: f64 = 100.0;
 
 /// Why an online forecaster can't be made.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -245,6 +256,61 @@ impl Shape {
     }
 }
 
+/// What the forecast's middle was off by beside what "as it is now" was, each judged by a demand that came after it; faded
+/// as what least squares remember is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+struct Record {
+    weight: f64,
+    loss: f64,
+    naive: f64,
+    /// Of the differences.
+    squares: f64,
+    /// The middle of the normalised errors of each [`Mood`]: what the shapes say at one half, without counting them through.
+    middles: [f64; 3],
+}
+
+impl Record {
+    /// Judges what was said of a `demand` with the floor on top.
+    fn judge(&mut self, o: &Open, demand: f64, z: f64, keep: f64) {
+        let middle = &mut self.middles[o.mood as usize];
+        let off = |said: f64| (demand - o.level * libm::exp(said)).abs();
+        let (loss, naive) = (off(o.mean + o.spread * *middle), off(o.phi[NEWEST]));
+        *middle += if z > *middle { MIDDLE_STEP } else { -MIDDLE_STEP };
+        let better = naive - loss;
+        self.weight = self.weight * keep + 1.0;
+        self.loss = self.loss * keep + loss;
+        self.naive = self.naive * keep + naive;
+        self.squares = self.squares * keep + better * better;
+    }
+}
+
+/// How the middle of an online forecast stands against the present load, taken as the load to come.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct OnlineStanding {
+    /// How far ahead, seconds.
+    pub lead_s: u32,
+    /// About how many forecasts that came due it rests on, recent ones counting more.
+    pub evidence: f64,
+    /// What the forecast was off by, on average, in the unit of the load.
+    pub loss: f64,
+    /// What the present load was off by.
+    pub naive_loss: f64,
+    /// How much better the forecast was, in standard errors; negative where it was worse, 0 while that can't be told.
+    pub better_by: f64,
+}
+
+impl OnlineStanding {
+    /// Whether the forecast was better, beyond chance.
+    pub fn is_better(&self) -> bool {
+        self.better_by > SURE
+    }
+
+    /// Whether the forecast was worse, beyond chance.
+    pub fn is_worse(&self) -> bool {
+        self.better_by < -SURE
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 struct Lead {
     lead_s: u32,
@@ -262,6 +328,8 @@ struct Lead {
     /// What was said last; through a gap it goes on to hold, wider.
     latest: Option<Open>,
     judged: u64,
+    #[serde(default)]
+    record: Record,
 }
 
 /// Distribution of demand at fixed leads, learned from the stream.
@@ -305,6 +373,7 @@ impl Lead {
             open: VecDeque::new(),
             latest: None,
             judged: 0,
+            record: Record::default(),
         }
     }
 
@@ -333,6 +402,10 @@ impl Lead {
         }
         let e = y - o.mean;
         let z = e / o.spread;
+        // What stays as it is for want of foresight is no forecast to be judged.
+        if o.phi[0] != 0.0 {
+            self.record.judge(o, demand + floor, z, keep);
+        }
         self.shapes[o.mood as usize].count(z, decay(step_s, SHAPE_HALF_LIFE));
         // Spread: a small step up the likelihood, with single errors cut so that none rules.
         let r = (z * z).min(9.0);
@@ -699,6 +772,28 @@ impl OnlineForecaster {
         Some(match self.surge_reach(l) {
             Some((from, to)) if level < to => p.max(0.5 * (1.0 - (level.max(from) - from) / (to - from))),
             _ => p,
+        })
+    }
+
+    /// How what was foreseen at a lead stands against the present load; `None` before anything came due, for an unknown
+    /// lead, and without foresight.
+    pub fn standing(&self, lead: usize) -> Option<OnlineStanding> {
+        let lead = self.leads.get(lead)?;
+        let Record { weight, loss, naive, squares, .. } = lead.record;
+        if weight <= 0.0 {
+            return None;
+        }
+        let better = (naive - loss) / weight;
+        // Forecasts of one stretch err together: each stretch of a lead's length counts as one.
+        let stretches = weight / f64::from(lead.steps + self.span - 1);
+        let variance = (squares / weight - better * better).max(0.0) / stretches;
+        let known = stretches >= STRETCHES && variance > 0.0;
+        Some(OnlineStanding {
+            lead_s: lead.lead_s,
+            evidence: weight,
+            loss: loss / weight,
+            naive_loss: naive / weight,
+            better_by: if known { better / libm::sqrt(variance) } else { 0.0 },
         })
     }
 

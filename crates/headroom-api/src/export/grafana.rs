@@ -157,6 +157,10 @@ const PANELS: &[Panel] = &[
                 the share of loads within the 95 % quantile.",
         queries: &[
             ("headroom_forecast_loss{{}} / (headroom_forecast_naive_loss > 0)", "{{workload}} loss / simple"),
+            (
+                "headroom_near_forecast_loss{{}} / (headroom_near_forecast_naive_loss > 0)",
+                "{{workload}} seconds ahead: loss / simple",
+            ),
             ("headroom_forecast_held_ratio{{}}", "{{workload}} within 95 %"),
             ("headroom_forecast_demoted{{}}", "{{workload}} demoted"),
         ],

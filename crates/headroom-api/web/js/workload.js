@@ -164,7 +164,7 @@ export class WorkloadPage {
     changed(this.wordBox, [view.freeze !== null], () => view.freeze
       ? h("button", { class: "button", id: "thaw", onclick: () => thaw(this.app, this.name) }, icon("freeze"), t("thaw"))
       : h("button", { class: "button", id: "freeze", onclick: () => freezeDialog(this.app, this.name) }, icon("freeze"), t("freeze")));
-    changed(this.factBox, [seen && [seen.wanted, seen.ready, seen.starting, seen.draining, seen.failed], view.range, view.price, view.startUp, view.drain, view.capacity, seen && seen.pool && [seen.pool.wanted, seen.pool.warm, seen.pool.warming], loadOf(view, this.settings), view.forecast?.accuracy, faults(view).map((one) => one.name)], () => facts(view, this.settings));
+    changed(this.factBox, [seen && [seen.wanted, seen.ready, seen.starting, seen.draining, seen.failed], view.range, view.price, view.startUp, view.drain, view.capacity, seen && seen.pool && [seen.pool.wanted, seen.pool.warm, seen.pool.warming], loadOf(view, this.settings), view.near, view.forecast?.accuracy, faults(view).map((one) => one.name)], () => facts(view, this.settings));
     changed(this.callouts, [view.freeze, view.pending, seen?.troubles, this.alerts], () => [
       this.alerts.length > 0 && h("section", { class: "panel alerts", "aria-label": t("alerts") }, h("ul", { class: "feed" }, this.alerts.map((alert) => h("li", {}, alertItem(alert))))),
       view.pending && this.#pending(view.pending),
@@ -585,6 +585,17 @@ function foresight({ signal, unit, accuracy }) {
   return fact(name, value, t("forecastMore", { loss: amount(loss, unit), naive: amount(naiveLoss, unit), yardstick: t(`yardstick_${yardstick}`), n: Math.round(evidence), held }));
 }
 
+/** How good the forecast has been that an objective acts on, beside the present load. */
+function near({ signal, unit, within, evidence, loss, naiveLoss, proved }) {
+  const better = naiveLoss > 0 ? 1 - loss / naiveLoss : 0;
+  const value = {
+    better: () => t("forecastBetter", { share: amount(better, "ratio") }),
+    alike: () => t("nearAlike"),
+    worse: () => h("span", { class: "count starting" }, t("nearWorse", { share: amount(-better, "ratio") })),
+  }[proved]();
+  return fact(t("nearOf", { signal, ahead: length(parseSpan(within)) }), value, t("nearMore", { loss: amount(loss, unit), naive: amount(naiveLoss, unit), n: Math.round(evidence) }));
+}
+
 /** The load as last seen, or null. */
 function loadOf(view, settings) {
   const main = mainSignal(settings);
@@ -618,6 +629,7 @@ function facts(view, settings) {
     fact(t("startup"), start.p90 ? length(parseSpan(start.p90)) : "–", start.p90 ? startUpMore(start, view.drain) : t("startupNone")),
     view.capacity && fact(t("carries"), amount(view.capacity.usable, view.capacity.unit), capacityMore(view.capacity)),
     pool && fact(t("warmPool"), h("span", { class: "big" }, h("b", {}, pool.warm), h("span", {}, ` / ${pool.wanted}`)), [pool.warming > 0 && t("warming", { n: pool.warming }), each !== null && t("warmCost", { cost: t("perHour", { cost: dollars(each * warm) }) })].filter(Boolean).join(" · ")),
+    view.near && near(view.near),
     view.forecast && foresight(view.forecast),
     fact(t("signals"), h("span", { class: broken.length ? "count failed" : "" }, `${view.signals.length - broken.length} / ${view.signals.length}`), broken.length ? t("sourceSays", { names: broken.join(", ") }) : t("sourcesFine")),
   ];

@@ -60,7 +60,8 @@ impl Severity {
 pub enum AlertKind {
     /// `info`: a count was changed. It is told once and has no end.
     Scaled,
-    /// `low`: forecasts that had proved better than naive ones no longer do, so they don't count.
+    /// `low`: forecasts that had proved better than naive ones no longer do, so they don't count; or the one that an
+    /// objective acts on is worse than the present load.
     ForecastDemoted,
     /// `medium`: more is wanted than the most allowed.
     AtMaximum,

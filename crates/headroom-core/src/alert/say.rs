@@ -26,7 +26,7 @@ pub fn title(news: &AlertNews) -> String {
 fn what(kind: AlertKind) -> &'static str {
     match kind {
         AlertKind::Scaled => "scaled",
-        AlertKind::ForecastDemoted => "without a forecast that counts",
+        AlertKind::ForecastDemoted => "with a forecast that loses to a naive one",
         AlertKind::AtMaximum => "at its maximum",
         AlertKind::Flapping => "flapping",
         AlertKind::ApprovalNeeded => "waiting for approval",
@@ -49,7 +49,7 @@ pub fn headline(kind: AlertKind, language: Language) -> &'static str {
         Language::English => what(kind),
         Language::Korean => match kind {
             AlertKind::Scaled => "확장 또는 축소됨",
-            AlertKind::ForecastDemoted => "예측이 더 정확하지 않아 쓰지 않음",
+            AlertKind::ForecastDemoted => "예측이 단순 예측보다 부정확함",
             AlertKind::AtMaximum => "최대치 도달",
             AlertKind::Flapping => "늘었다 줄었다 반복",
             AlertKind::ApprovalNeeded => "승인 대기",
@@ -72,8 +72,10 @@ pub fn next_step(kind: AlertKind, language: Language) -> Option<&'static str> {
     let (english, korean) = match kind {
         AlertKind::Scaled => return None,
         AlertKind::ForecastDemoted => (
-            "nothing: it counts again once it proves better; see how it did on the workload's page",
-            "할 일 없음: 다시 정확해지면 자동으로 쓰입니다. 워크로드 화면에서 정확도를 확인하세요",
+            "see how it did on the workload's page; a strategy does without it until it proves better, an objective where \
+             `foresee: false` says so",
+            "워크로드 화면에서 정확도를 확인하세요. 전략은 다시 정확해질 때까지 예측 없이 동작하고, 목표 전략은 \
+             `foresee: false`로 끌 수 있습니다",
         ),
         AlertKind::AtMaximum => (
             "raise `replicas.max`, or find out why so much is asked for",

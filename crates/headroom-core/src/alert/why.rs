@@ -2,6 +2,7 @@
 
 use crate::decision::DecisionId;
 use crate::names::SignalName;
+use crate::outlook::NearForecast;
 use crate::reason::Reason;
 use crate::say::{Language, sentence};
 use crate::units::{Level, Replicas, Span, Timestamp, Unit};
@@ -74,6 +75,8 @@ pub enum Why {
         /// Until when it is open.
         until: Timestamp,
     },
+    /// The forecast that an objective acts on is worse than the present load.
+    NearLoses(Box<NearForecast>),
     /// The least count is far more than was needed.
     Idle {
         /// The least count.
@@ -132,6 +135,10 @@ fn english(why: &Why) -> String {
             "{changed} replicas would have changed at once, and at most {most} may; open until {until}; `headroom breaker \
              close` lets them pass"
         ),
+        Why::NearLoses(near) => format!(
+            "{}; the objective acts on it, and `foresee: false` does without",
+            near.say(Language::English)
+        ),
         Why::Idle { min, share, since, enough } => format!(
             "at most {} of what its minimum of {min} carries was needed since {since}; `replicas.min: {enough}` would be \
              enough",
@@ -165,6 +172,10 @@ fn korean(why: &Why) -> String {
         Why::Opened { changed, most, until } => format!(
             "레플리카 {changed}개가 한꺼번에 바뀔 뻔했습니다(허용 {most}개). {until}까지 열려 있으며, `headroom breaker close`로 닫으면 \
              실행됩니다"
+        ),
+        Why::NearLoses(near) => format!(
+            "{}. 목표 전략이 이 예측을 쓰고 있으며, `foresee: false`로 끌 수 있습니다",
+            near.say(Language::Korean)
         ),
         Why::Idle { min, share, since, enough } => format!(
             "{since}부터 최소 {min}개가 처리하는 양의 {}까지만 필요했습니다. `replicas.min: {enough}`이면 충분합니다",

@@ -10,6 +10,7 @@ use crate::fleet::{AlertSettings, Ask, HostFigure, ProcessSignal, Signal, Signal
 use crate::memory::Memory;
 use crate::names::{SignalName, WorkloadName};
 use crate::observation::PoolStatus;
+use crate::outlook::Proved;
 use crate::reading::{Absence, Reading};
 use crate::reason::Reason;
 use crate::units::{Level, Replicas, Span, Timestamp, Unit};
@@ -49,6 +50,9 @@ pub struct Progress {
     /// The signals whose forecasts have proved better than naive ones. Bounded by the signals.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     proved: BTreeSet<SignalName>,
+    /// The signals whose forecasts that an objective acts on are worse than the present load. Bounded by the signals.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    lost: BTreeSet<SignalName>,
     #[serde(skip_serializing_if = "Option::is_none")]
     idle: Option<IdleTime>,
 }
@@ -231,8 +235,8 @@ fn flapping(settings: &AlertSettings, seen: &Seen<'_>, facts: impl Fn(Why) -> Fa
     Stand::Holds(facts(Why::Turned { times: turns, within: TURNS_WITHIN }))
 }
 
-/// What strategies say of their forecasts, else what the record of a forecast signal says: an objective reckons with a
-/// signal without a word about it.
+/// What strategies say of their forecasts, else what the record of the forecast says that an objective acts on, else that
+/// of a forecast signal: of neither there is a word in a decision.
 fn forecast_demoted(
     seen: &Seen<'_>,
     decision: &Decision,
@@ -260,6 +264,20 @@ fn forecast_demoted(
     }
     if stand != Stand::Unknown {
         return stand;
+    }
+    for near in seen.memory.near_forecasts(seen.workload) {
+        let is_lost = match near.proved {
+            Proved::Worse => true,
+            // Once it has lost it has to be ahead again, not only less far behind than can be told.
+            Proved::Alike => progress.lost.contains(&near.signal) && near.loss >= near.naive_loss,
+            Proved::Better => false,
+        };
+        if is_lost {
+            progress.lost.insert(near.signal.clone());
+            return Stand::Holds(facts(Why::NearLoses(Box::new(near))));
+        }
+        progress.lost.remove(&near.signal);
+        stand = Stand::Clear;
     }
     for (signal, outlook) in seen.memory.outlooks() {
         let Some(standing) = outlook.standing(JUDGED_WITHIN) else { continue };

@@ -135,6 +135,55 @@ fn steady_and_idle_loads_are_forecast_as_they_are() {
 }
 
 #[test]
+fn what_is_foreseen_is_judged_against_as_now_by_what_came() {
+    let judged = |values: Vec<f64>| fed(5, &[30], values).standing(0).expect("forecasts came due");
+    // On a load that rises and falls, "as now" is half a minute late.
+    let wave = |k: usize| 1000.0 + 400.0 * libm::sin(k as f64 / 20.0);
+    let waves = judged((0..5000).map(wave).collect());
+    assert!(waves.is_better() && !waves.is_worse(), "{waves:?}");
+    assert!(waves.loss < 0.3 * waves.naive_loss && waves.lead_s == 30, "{waves:?}");
+    // Of a load that only wanders nobody knows more than where it stands.
+    let mut noise = Noise::new(11);
+    let mut level: f64 = 0.0;
+    let mut walk = || {
+        level = (level + 0.01 * noise.normal()).clamp(-1.0, 1.0);
+        1000.0 * libm::exp(level)
+    };
+    let walked = judged((0..20_000).map(|_| walk()).collect());
+    assert!(!walked.is_better() && !walked.is_worse(), "{walked:?}");
+    // Where it stands at one of two levels and changes at random, "as now" is right but for the changes.
+    let mut noise = Noise::new(12);
+    let mut is_high = false;
+    let mut jump = || {
+        is_high ^= noise.normal() > 2.5;
+        if is_high { 2700.0 } else { 1000.0 }
+    };
+    let jumped = judged((0..40_000).map(|_| jump()).collect());
+    assert!(jumped.is_worse() && !jumped.is_better(), "{jumped:?}");
+    // In the first hour nothing is said, and without foresight never.
+    let early = judged((0..600).map(wave).collect());
+    assert!(early.better_by == 0.0 && early.evidence > 500.0, "{early:?}");
+    let mut still = OnlineForecaster::new(5, &[30]).expect("allowed").without_foresight();
+    (0..500).for_each(|k| still.observe(Some(wave(k))));
+    assert_eq!(still.standing(0), None);
+}
+
+/// An earlier version's state had no record: it is read, and judged from then on.
+#[test]
+fn a_state_without_a_record_is_read() {
+    let mut model = fed(5, &[30], wandering(500, 3));
+    let mut state = serde_json::to_value(&model).expect("a state");
+    let lead = state["leads"][0].as_object_mut().expect("a lead");
+    assert!(lead.remove("record").is_some());
+    let mut again: OnlineForecaster = serde_json::from_value(state).expect("a state");
+    assert!(again.standing(0).is_none());
+    model.observe(Some(1000.0));
+    again.observe(Some(1000.0));
+    assert_eq!(again.quantile(0, 0.99), model.quantile(0, 0.99));
+    assert!(again.standing(0).is_some_and(|standing| standing.evidence == 1.0));
+}
+
+#[test]
 fn a_gap_widens_the_distribution_and_teaches_nothing() {
     let mut f = fed(1, &[30], wandering(3000, 12));
     let (mid, high) = (f.quantile(0, 0.5).unwrap(), f.quantile(0, 0.95).unwrap());

@@ -37,8 +37,10 @@ pub(crate) async fn explain(args: &Explain, cli: &Cli, printer: Printer) -> Resu
     };
     match &view.latest {
         Some(decision) => printer.print(decision, |decision| {
-            let ahead = view.forecast.as_ref().map(|f| format!("  {}\n", f.say(printer.language)));
-            text(decision, printer) + &ahead.unwrap_or_default()
+            let far = view.forecast.as_ref().map(|far| far.say(printer.language));
+            let near = view.near.as_ref().map(|near| near.say(printer.language));
+            let ahead: String = far.into_iter().chain(near).map(|said| format!("  {said}\n")).collect();
+            text(decision, printer) + &ahead
         })?,
         None => say!("nothing has been decided yet"),
     }

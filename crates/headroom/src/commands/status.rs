@@ -43,6 +43,9 @@ fn text(overview: &Overview, printer: Printer) -> String {
         if let Some(forecast) = &view.forecast {
             out.push_str(&format!("\n{}: {}", view.name, forecast.say(printer.language)));
         }
+        if let Some(near) = &view.near {
+            out.push_str(&format!("\n{}: {}", view.name, near.say(printer.language)));
+        }
         if let Some(cost) = view.cost {
             out.push_str(&format!("\n{}: {}", view.name, cost.per_hour));
             if view.status.as_ref().is_some_and(|s| s.pool.is_some()) {

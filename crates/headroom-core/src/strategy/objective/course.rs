@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 
-use headroom_forecast::OnlineForecaster;
+use headroom_forecast::{OnlineForecaster, OnlineStanding};
 use serde::{Deserialize, Serialize};
 
 use super::Objective;
@@ -453,6 +453,12 @@ impl Course {
             Span::seconds(seconds as u64)
         };
         Patience { to, idle: span(idle), worth: span(worth) }
+    }
+
+    /// How what was foreseen a start ahead stands against the present load; `None` before anything came due.
+    #[must_use]
+    pub fn standing(&self) -> Option<OnlineStanding> {
+        self.online.as_ref()?.standing(0)
     }
 
     /// How long a step is.

@@ -168,6 +168,7 @@ impl Past<'_> {
             objectives: self.objectives().await?,
             idle: demand.as_ref().and_then(|(_, each)| self.idle(&load, *each, settings)),
             forecasts: self.forecasts(memory),
+            near_forecasts: memory.near_forecasts(self.workload).collect(),
             course: self.course(&ready, found[0].resolution),
         })
     }

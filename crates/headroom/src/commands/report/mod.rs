@@ -10,7 +10,7 @@ mod tests;
 
 use anyhow::{Context, Result, bail};
 use headroom_core::names::{SignalName, WorkloadName};
-use headroom_core::outlook::Accuracy;
+use headroom_core::outlook::{Accuracy, NearForecast};
 use headroom_core::say::Language;
 use headroom_core::units::{Level, Price, Replicas, Span, Timestamp, Unit};
 use headroom_engine::journal::Reader;
@@ -88,6 +88,8 @@ struct Of {
     idle: Option<Idle>,
     /// How good forecasts have been.
     forecasts: Vec<Foreseen>,
+    /// How good those have been that objectives act on.
+    near_forecasts: Vec<NearForecast>,
     /// Replicas over time, for a picture: in equal steps, `null` where nothing is recorded.
     course: Vec<Option<f64>>,
 }

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use console::measure_text_width;
+use headroom_core::outlook::{NearForecast, Proved};
 use headroom_core::say::Language;
 use headroom_core::units::{Level, Unit};
 use headroom_sim::{STYLE, date, escape, figure, percent};
@@ -61,6 +62,7 @@ impl Writer<'_> {
             (say("Changes by reason", "이유별 변경"), self.changes()),
             (say("Idle resources", "노는 자원"), Body::Lines(self.idle())),
             (say("Forecasts", "예측"), self.forecasts()),
+            (say("Forecasts that objectives act on", "목표 전략이 쓰는 예측"), self.near_forecasts()),
             (say("How to read this", "읽는 법"), Body::Lines(notes)),
         ];
         let more = more.into_iter().filter(|(_, body)| !body.is_empty());
@@ -290,6 +292,37 @@ impl Writer<'_> {
         };
         let workloads = self.report.workloads.iter();
         let rows = workloads.flat_map(|of| of.forecasts.iter().map(move |one| row(of, one)));
+        Body::Table { head, rows: rows.collect() }
+    }
+
+    fn near_forecasts(&self) -> Body {
+        let head = vec![
+            self.words("workload", "워크로드"),
+            self.words("signal", "신호"),
+            self.figures("ahead", "앞"),
+            self.figures("off by", "오차"),
+            self.figures("“as now”", "‘지금과 같음’"),
+            self.figures("forecasts", "예측 수"),
+            self.words("proved", "판정"),
+        ];
+        let row = |of: &Of, near: &NearForecast| {
+            let proved = match near.proved {
+                Proved::Better => self.language.pick("better", "더 정확"),
+                Proved::Alike => self.language.pick("alike", "비슷"),
+                Proved::Worse => self.language.pick("worse", "더 부정확"),
+            };
+            vec![
+                code(of.workload.as_str()),
+                code(near.signal.as_str()),
+                near.within.to_string(),
+                say(near.unit, near.loss),
+                say(near.unit, near.naive_loss),
+                format!("{:.0}", near.evidence),
+                proved.to_owned(),
+            ]
+        };
+        let workloads = self.report.workloads.iter();
+        let rows = workloads.flat_map(|of| of.near_forecasts.iter().map(move |one| row(of, one)));
         Body::Table { head, rows: rows.collect() }
     }
 

@@ -1,6 +1,6 @@
 //! A report of a made-up week, held against golden texts; and one gathered from a real journal.
 
-use headroom_core::outlook::Accuracy;
+use headroom_core::outlook::{Accuracy, NearForecast, Proved};
 use headroom_core::say::Language;
 use headroom_core::units::{Level, Price, Replicas, Span, Timestamp, Unit};
 use serde_json::json;
@@ -61,6 +61,15 @@ fn week() -> Report {
             unit: Unit::PerSecond,
             accuracy: accuracy(),
         }],
+        near_forecasts: vec![NearForecast {
+            signal: "rps".parse().unwrap(),
+            unit: Unit::PerSecond,
+            within: Span::seconds(35),
+            evidence: 11_961.0,
+            loss: 6.1,
+            naive_loss: 8.4,
+            proved: Proved::Better,
+        }],
         course: vec![Some(4.0), Some(20.0), None, Some(7.5)],
     };
     let worker = Of {
@@ -79,6 +88,7 @@ fn week() -> Report {
         objectives: Vec::new(),
         idle: Some(Idle { min: Replicas(8), share: 0.12, enough: Replicas(1), dollars_a_month: None }),
         forecasts: Vec::new(),
+        near_forecasts: Vec::new(),
         course: vec![Some(8.0); 4],
     };
     let workloads = vec![web, worker];
