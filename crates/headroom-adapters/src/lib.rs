@@ -2,6 +2,7 @@
 //!
 //! The heavy clients live here and nowhere else, so that the core stays pure and quick to test.
 
+mod accept;
 pub mod balancer;
 pub mod haproxy;
 pub mod http;

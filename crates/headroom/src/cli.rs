@@ -194,7 +194,7 @@ pub(crate) struct Run {
     #[cfg(feature = "keda")]
     #[arg(long, value_name = "ADDRESS")]
     pub keda_listen: Option<SocketAddr>,
-    /// Speak TLS there, with the certificate in this PEM file; read at the start.
+    /// Speak TLS there, with the certificate in this PEM file; it may be replaced at any time.
     #[cfg(feature = "keda")]
     #[arg(long, value_name = "PEM", requires = "keda_listen", requires = "keda_key")]
     pub keda_certificate: Option<PathBuf>,

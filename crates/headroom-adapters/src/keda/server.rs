@@ -11,20 +11,24 @@
 //! What is not known is an error, never zero: KEDA then does what its `fallback` says.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+use headroom_core::fleet::ServerCertificate;
 use headroom_core::names::{SignalName, WorkloadName};
 use headroom_core::units::Span;
 use headroom_engine::driver::now;
 use headroom_engine::handle::{EngineHandle, HandleError};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio_rustls::server::TlsStream;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::TcpIncoming;
-use tonic::transport::{Certificate, Identity, ServerTlsConfig};
 use tonic::{Request, Response, Status};
 
 use super::externalscaler::external_scaler_server::{ExternalScaler, ExternalScalerServer};
@@ -32,6 +36,7 @@ use super::externalscaler::{
     GetMetricSpecResponse, GetMetricsRequest, GetMetricsResponse, IsActiveResponse, MetricSpec, MetricValue,
     ScaledObjectRef,
 };
+use crate::accept::Acceptor;
 
 /// A decision that is older is no word on the present; each workload is looked over every second.
 const FRESH_FOR: Span = Span::seconds(10);
@@ -41,18 +46,8 @@ const LOOKS: Duration = Duration::from_secs(1);
 const AHEAD: Span = Span::minutes(10);
 /// Which quantile of a forecast unless told, as the `predictive` strategy.
 const LEVEL: f64 = 0.9;
-/// How long TLS may take to be agreed on.
-const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
-
-/// How TLS is spoken: PEM texts, read once.
-pub struct ServerTls {
-    /// The certificate, and those between it and its authority.
-    pub certificate: Vec<u8>,
-    /// Its private key.
-    pub key: Vec<u8>,
-    /// The authorities of those who may ask; without them everybody may.
-    pub clients: Option<Vec<u8>>,
-}
+/// So many who connected agree on TLS at the same time; more wait.
+const HANDSHAKES: usize = 64;
 
 /// Why the protocol can't be served.
 #[derive(Debug, thiserror::Error)]
@@ -61,49 +56,52 @@ pub enum ServeError {
     #[error("{0}; name another address")]
     Listen(#[from] std::io::Error),
     /// The certificate, its key or the authorities are not usable.
-    #[error("TLS: {0}; see that the files are PEM and belong together")]
+    #[error("TLS can't be spoken: {0}")]
     Tls(String),
 }
 
-/// Serves the protocol at `listen` until `ends`. Gives the address, which is another where the port was 0.
+/// Serves the protocol at `listen` until `ends`. Gives the address, which is another where the port was 0. The files of `tls`
+/// may be replaced at any time.
 ///
 /// # Errors
 /// Where the address can't be listened at, or TLS can't be spoken so.
 pub async fn serve(
     listen: SocketAddr,
-    tls: Option<ServerTls>,
+    tls: Option<ServerCertificate>,
     handle: EngineHandle,
     ends: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(SocketAddr, JoinHandle<()>), ServeError> {
-    let mut server = tonic::transport::Server::builder();
-    if let Some(ServerTls { certificate, key, clients }) = tls {
-        let mut config =
-            ServerTlsConfig::new().timeout(HANDSHAKE_WITHIN).identity(Identity::from_pem(certificate, key));
-        if let Some(clients) = clients {
-            config = config.client_ca_root(Certificate::from_pem(clients));
-        }
-        server = server.tls_config(config).map_err(|error| ServeError::Tls(words(&error)))?;
+    let acceptor = tls.map(|files| Arc::new(Acceptor::new(files, Path::new(""), &[b"h2"])));
+    if let Some(acceptor) = &acceptor {
+        acceptor.config().map_err(ServeError::Tls)?;
     }
     let listener = TcpListener::bind(listen).await?;
     let address = listener.local_addr()?;
-    let server = server
-        .add_service(ExternalScalerServer::new(Scaler { handle }))
-        .serve_with_incoming_shutdown(TcpIncoming::from(listener), ends);
+    let server =
+        tonic::transport::Server::builder().add_service(ExternalScalerServer::new(Scaler { handle }));
+    let incoming = TcpIncoming::from(listener);
     let task = tokio::spawn(async move {
-        if let Err(error) = server.await {
+        let ended = match acceptor {
+            None => server.serve_with_incoming_shutdown(incoming, ends).await,
+            Some(acceptor) => server.serve_with_incoming_shutdown(over_tls(incoming, acceptor), ends).await,
+        };
+        if let Err(error) = ended {
             tracing::error!(%error, "external scaling can't be served any more");
         }
     });
     Ok((address, task))
 }
 
-/// The words of an error's last cause.
-fn words(error: &tonic::transport::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(next) = cause.source() {
-        cause = next;
-    }
-    cause.to_string()
+/// Those who connect, once TLS is agreed on; the others are sent away.
+fn over_tls(
+    incoming: TcpIncoming,
+    acceptor: Arc<Acceptor>,
+) -> impl Stream<Item = std::io::Result<TlsStream<TcpStream>>> {
+    let agreed = incoming.map(move |stream| {
+        let acceptor = Arc::clone(&acceptor);
+        async move { acceptor.accept(stream.ok()?).await.ok().map(Ok) }
+    });
+    agreed.buffer_unordered(HANDSHAKES).filter_map(std::future::ready)
 }
 
 #[derive(Clone)]

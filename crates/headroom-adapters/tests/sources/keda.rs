@@ -13,6 +13,7 @@ use headroom_adapters::keda::externalscaler::{
 };
 use headroom_adapters::keda::server;
 use headroom_core::controller::Measured;
+use headroom_core::fleet::ServerCertificate;
 use headroom_core::outlook::{History, STEP};
 use headroom_core::reading::{Absence, Sample};
 use headroom_core::units::{Level, Replicas};
@@ -28,7 +29,7 @@ use tokio_stream::StreamExt as _;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Code, Request, Response, Status};
 
-use crate::support::{example, fleet, open, policy, until, until_value};
+use crate::support::{example, fleet, open, policy, until, until_value, write};
 use crate::tls::Authority;
 
 /// A scaler as someone would write it against the published protocol.
@@ -154,22 +155,16 @@ async fn keda_is_answered_over_tls() {
     let authority = Authority::new();
     let folder = tempfile::tempdir().unwrap();
     authority.put(folder.path());
-    let (certificate, key) = authority.issue();
-    let tls = |clients| server::ServerTls {
-        certificate: certificate.clone().into_bytes(),
-        key: key.clone().into_bytes(),
-        clients,
+    authority.put_server(folder.path());
+    let file = |name: &str| folder.path().join(name);
+    let tls = || ServerCertificate {
+        certificate: file("server.pem"),
+        key: file("server.key"),
+        client_ca: Some(file("ca.pem")),
     };
     let any = "127.0.0.1:0".parse().unwrap();
     let ends = std::future::pending();
-    let (address, _) = server::serve(
-        any,
-        Some(tls(Some(authority.pem().into_bytes()))),
-        engine.handle.clone(),
-        ends.clone(),
-    )
-    .await
-    .unwrap();
+    let (address, _) = server::serve(any, Some(tls()), engine.handle.clone(), ends.clone()).await.unwrap();
     engine.load(650.0).await;
     let source = |client: &str| {
         let fleet = policy(
@@ -185,9 +180,36 @@ async fn keda_is_answered_over_tls() {
     let refused = until(&mut source(""), "wanted", |_| true).await;
     assert!(matches!(refused, Err(Absence::SourceFailed(_))), "{refused:?}");
 
-    let wrong = server::ServerTls { key: b"no key".to_vec(), ..tls(None) };
+    // Another authority and what it signed: whoever knows only that one is answered from then on, without a restart.
+    let other = Authority::new();
+    let theirs = tempfile::tempdir().unwrap();
+    other.put(theirs.path());
+    let signal = "wanted: { keda: { from: scaler, metric: replicas }, unit: count, every: 100ms }";
+    let knows_other = policy(
+        &format!(
+            "scaler: {{ keda: {{ address: \"localhost:{}\", name: app, ca: ca.pem, client: {{ certificate: client.pem, key: client.key }} }} }}",
+            address.port()
+        ),
+        signal,
+    );
+    let mut knows_other = open(&knows_other, theirs.path()).remove(0);
+    assert!(
+        until(&mut knows_other, "wanted", |_| true).await.is_err(),
+        "it does not believe the certificate"
+    );
+    other.put_server(folder.path());
+    // Half replaced, the files don't belong together, and the last that did are used.
+    write(&file("server.key"), "no key");
+    let mut first = source(", client: { certificate: client.pem, key: client.key }");
+    until_value(&mut first, "wanted", 7.0).await;
+    other.put_server(folder.path());
+    write(&file("ca.pem"), &other.pem());
+    until_value(&mut knows_other, "wanted", 7.0).await;
+
+    let wrong = ServerCertificate { key: file("ca.pem"), ..tls() };
     let wrong = server::serve(any, Some(wrong), engine.handle.clone(), ends).await;
-    assert!(matches!(wrong, Err(server::ServeError::Tls(_))));
+    let Err(server::ServeError::Tls(why)) = wrong else { panic!("a certificate is no key") };
+    assert!(why.contains("ca.pem"), "{why}");
     engine.stop().await;
 }
 

@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::server::{Server, free_port};
 use crate::support::{example, http, open, policy, until, until_value, write};
+use crate::tls::Authority;
 
 fn at(port: u16) -> String {
     format!("127.0.0.1:{port}")
@@ -147,35 +148,57 @@ fn python() -> Option<PathBuf> {
     }
 }
 
-/// OpenTelemetry's own SDK and exporters for Python push over gRPC and over HTTP, packed and not, with a token and without.
+/// OpenTelemetry's own SDK and exporters for Python push over gRPC and over HTTP, packed and not, with a token and without,
+/// over TLS and not.
 #[tokio::test]
 async fn the_exporters_of_opentelemetry_are_understood() {
     let Some(python) = python() else { return };
     let folder = tempfile::tempdir().unwrap();
     write(&folder.path().join("token"), "hunter2\n");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sources/otlp_sender.py");
-    for (protocol, compression) in [("grpc", "gzip"), ("grpc", "none"), ("http", "gzip"), ("http", "none")] {
+    let authority = Authority::new();
+    authority.put(folder.path());
+    authority.put_server(folder.path());
+    let plain = [("grpc", "gzip", ""), ("grpc", "none", ""), ("http", "gzip", ""), ("http", "none", "")];
+    // Over TLS, and with those alone that show a certificate.
+    let over_tls = [
+        ("grpc", "gzip", "tls"),
+        ("http", "gzip", "tls"),
+        ("grpc", "none", "both"),
+        ("http", "none", "both"),
+    ];
+    for (protocol, compression, tls) in plain.into_iter().chain(over_tls) {
         let port = free_port();
+        let files = match tls {
+            "tls" => "tls: { certificate: server.pem, key: server.key }",
+            "both" => "tls: { certificate: server.pem, key: server.key, clientCa: ca.pem }",
+            _ => "",
+        };
         let replace = [
             ("127.0.0.1:4318", at(port)),
             ("# token: { env: OTLP_TOKEN }", "token: { file: token }".to_owned()),
+            ("# tls: { certificate: server.pem, key: server.key }", files.to_owned()),
         ];
         let replace = replace.each_ref().map(|(from, to)| (*from, to.as_str()));
         let mut source = open(&example("otlp", &replace), folder.path()).remove(0);
         let _ = until(&mut source, "rps", |v| *v == Err(Absence::Empty)).await;
+        let files = folder.path().display().to_string();
         let sender = |token: &str| {
             let (log, port) = (folder.path().join(format!("log-{token}")), port.to_string());
-            let arguments = [&script.display().to_string(), protocol, compression, &port, token];
-            (Server::start(&python.display().to_string(), &arguments, &[], &log), log)
+            let arguments = [&script.display().to_string(), protocol, compression, &port, token, tls];
+            let arguments = &arguments[..if tls.is_empty() { 5 } else { 6 }];
+            (Server::start(&python.display().to_string(), arguments, &[("OTLP_FILES", &files)], &log), log)
         };
         let (_wrong, log) = sender("hunter3");
         let refused = || {
             let said = std::fs::read_to_string(&log).unwrap_or_default().to_lowercase();
             said.contains("unauthenticated") || said.contains("unauthorized")
         };
-        while !refused() {
-            assert!(until(&mut source, "rps", |_| true).await.is_err());
-        }
+        let _ = until(&mut source, "rps", |v| {
+            assert!(v.is_err(), "{v:?}");
+            refused()
+        })
+        .await;
         let says =
             |v: &Result<_, Absence>| matches!(v, Err(Absence::SourceFailed(why)) if why.contains("401"));
         let _ = until(&mut source, "rps", says).await;
@@ -187,4 +210,49 @@ async fn the_exporters_of_opentelemetry_are_understood() {
         let _ = until(&mut source, "p95", |v| v.as_ref().is_ok_and(|s| (0.05..0.1).contains(&s.value.get())))
             .await;
     }
+}
+
+/// Without TLS, with another authority's certificate or with none nothing is taken in, and it is said; files that are
+/// replaced are used at the next connection.
+#[tokio::test]
+async fn who_may_push_over_tls_can_change() {
+    let (first, second) = (Authority::new(), Authority::new());
+    let folder = tempfile::tempdir().unwrap();
+    let port = free_port();
+    let files = "tls: { certificate: server.pem, key: server.key, clientCa: ca.pem }";
+    let fleet = policy(
+        &format!("pushed: {{ otlp: {{ listen: \"{}\", {files} }} }}", at(port)),
+        "depth: { otlp: { from: pushed, metric: depth }, unit: count, every: 100ms, freshFor: 10m }",
+    );
+    let mut source = open(&fleet, folder.path()).remove(0);
+    let says = |words: &'static str| move |v: &Result<_, Absence>| matches!(v, Err(Absence::SourceFailed(why)) if why.contains("`pushed`") && why.contains(words));
+    let _ = until(&mut source, "depth", says("server.pem")).await;
+    first.put(folder.path());
+    first.put_server(folder.path());
+    let _ = until(&mut source, "depth", |v| *v == Err(Absence::Empty)).await;
+    // A sender that speaks plainly is sent away.
+    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let _ = stream.write_all(b"POST /v1/metrics HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    let _ = until(&mut source, "depth", says("TLS")).await;
+
+    let push = async |authority: &Authority, value: u32| {
+        let mut stream = authority.connect(port).await?;
+        let body = gauge(value);
+        let request = format!(
+            "POST /v1/metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(request.as_bytes()).await?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await?;
+        std::io::Result::Ok(answer)
+    };
+    assert!(push(&first, 4).await.unwrap().starts_with("HTTP/1.1 200"));
+    until_value(&mut source, "depth", 4.0).await;
+    assert!(push(&second, 5).await.is_err());
+    second.put(folder.path());
+    second.put_server(folder.path());
+    assert!(push(&first, 6).await.is_err());
+    assert!(push(&second, 7).await.unwrap().starts_with("HTTP/1.1 200"));
+    until_value(&mut source, "depth", 7.0).await;
 }

@@ -45,8 +45,8 @@ pub use source::{
     KafkaSettings, KedaAsk, KedaFigure, KedaSettings, NatsAsk, NatsSettings, NotOneKind, OtlpAsk,
     OtlpSettings, PostgresSettings, PrometheusAsk, QueueCount, RabbitmqAsk, RabbitmqSettings, RedisAsk,
     RedisSettings, Relabel, RelabelAction, SaslAuth, SaslMechanism, ScrapeAsk, ScrapeSettings, SecretRef,
-    SeriesCombine, SignalClass, SourceKind, SourceName, SourceSettings, SqlAsk, StatsdAsk, StatsdSettings,
-    Uncommitted,
+    SeriesCombine, ServerCertificate, SignalClass, SourceKind, SourceName, SourceSettings, SqlAsk, StatsdAsk,
+    StatsdSettings, Uncommitted,
 };
 pub use target::{HealthSettings, ProcessSettings, RestartSettings, StopSettings, TargetSettings};
 pub use warm_pool::{Preload, WarmPool};

@@ -227,6 +227,20 @@ pub struct ClientCertificate {
     pub key: PathBuf,
 }
 
+/// Who headroom is to those who connect to an address of its own, over TLS.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct ServerCertificate {
+    /// A PEM file with the certificate, and those between it and its authority. Looked at for each connection, so it may be
+    /// replaced at any time.
+    pub certificate: PathBuf,
+    /// A PEM file with its private key.
+    pub key: PathBuf,
+    /// A PEM file with the authorities of those who may connect; without it whoever reaches the address can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_ca: Option<PathBuf>,
+}
+
 /// An HTTP server.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
@@ -470,6 +484,9 @@ pub struct OtlpSettings {
     /// The TCP address to listen at, for both; over HTTP exporters send to `http://ADDRESS/v1/metrics`.
     #[schemars(with = "String", example = "127.0.0.1:4318")]
     pub listen: SocketAddr,
+    /// With what TLS is spoken; without it, it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ServerCertificate>,
     /// What a sender must show as `Authorization: Bearer …`; without it whoever reaches the address can push.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<SecretRef>,

@@ -95,19 +95,11 @@ async fn serve_keda(
     args: &Run,
     handle: &headroom_engine::handle::EngineHandle,
 ) -> Result<std::net::SocketAddr> {
-    use anyhow::Context as _;
-    use headroom_adapters::keda::server::{ServerTls, serve};
-    let read = |file: &std::path::PathBuf| {
-        std::fs::read(file).with_context(|| format!("{} can't be read", file.display()))
-    };
-    let tls = match (&args.keda_certificate, &args.keda_key) {
-        (Some(certificate), Some(key)) => {
-            let clients = args.keda_client_ca.as_ref().map(read).transpose()?;
-            Some(ServerTls { certificate: read(certificate)?, key: read(key)?, clients })
-        }
-        _ => None,
-    };
+    let tls = args.keda_certificate.clone().zip(args.keda_key.clone()).map(|(certificate, key)| {
+        headroom_core::fleet::ServerCertificate { certificate, key, client_ca: args.keda_client_ca.clone() }
+    });
     // It ends with the program.
-    let (address, _) = serve(listen, tls, handle.clone(), std::future::pending()).await?;
+    let (address, _) =
+        headroom_adapters::keda::server::serve(listen, tls, handle.clone(), std::future::pending()).await?;
     Ok(address)
 }

@@ -1,6 +1,6 @@
 //! What is pushed, as it comes in: OTLP/HTTP and OTLP/gRPC at one address.
 //!
-//! A connection's first bytes tell HTTP/2, which is gRPC, from HTTP/1. A gRPC call of one question and one answer is a
+//! A connection's first bytes tell HTTP/2, which is gRPC, from HTTP/1; over TLS its client says which. A gRPC call of one question and one answer is a
 //! length before a message and a status after it, so both meet the same bounds here: what a request may hold, packed and
 //! unpacked, how long it may take to come, and how many are read at once.
 
@@ -28,6 +28,8 @@ use tokio::time::{sleep, timeout};
 
 use super::wire::Export;
 use super::{MOST_BYTES, MOST_SERIES, Store};
+use crate::accept::Acceptor;
+use crate::net::Stream;
 use crate::secret::Secret;
 
 /// The largest request, packed and unpacked: what exporters send is some hundred kilobytes.
@@ -55,6 +57,8 @@ type Body = BoxBody<Bytes, Infallible>;
 /// Where requests go, and who may send them.
 pub(super) struct Intake {
     store: Arc<Mutex<Store>>,
+    /// How TLS is spoken, if it is.
+    tls: Option<Arc<Acceptor>>,
     token: Option<SecretRef>,
     /// Files are relative to it.
     base: PathBuf,
@@ -79,8 +83,13 @@ impl Refused {
 }
 
 impl Intake {
-    pub(super) fn new(store: Arc<Mutex<Store>>, token: Option<SecretRef>, base: PathBuf) -> Self {
-        Self { store, token, base, reading: Semaphore::new(READ_AT_ONCE) }
+    pub(super) fn new(
+        store: Arc<Mutex<Store>>,
+        tls: Option<Arc<Acceptor>>,
+        token: Option<SecretRef>,
+        base: PathBuf,
+    ) -> Self {
+        Self { store, tls, token, base, reading: Semaphore::new(READ_AT_ONCE) }
     }
 
     /// Takes connections until the socket fails; they end with it.
@@ -93,18 +102,38 @@ impl Intake {
             while connections.try_join_next().is_some() {}
             let intake = Arc::clone(&self);
             connections.spawn(async move {
-                // A connection that breaks is the sender's, who sends again.
-                match timeout(COMES_WITHIN, is_http2(&stream)).await {
-                    Ok(Ok(true)) => intake.serve_http2(stream).await,
-                    Ok(Ok(false)) => intake.serve_http1(stream).await,
-                    Ok(Err(_)) | Err(_) => {}
+                match intake.tls.clone() {
+                    Some(tls) => intake.serve_tls(&tls, stream).await,
+                    None => intake.serve_plain(stream).await,
                 }
                 drop(place);
             });
         }
     }
 
-    async fn serve_http1(self: Arc<Self>, stream: TcpStream) {
+    async fn serve_plain(self: Arc<Self>, stream: TcpStream) {
+        // A connection that breaks is the sender's, who sends again.
+        match timeout(COMES_WITHIN, is_http2(&stream)).await {
+            Ok(Ok(true)) => self.serve_http2(stream).await,
+            Ok(Ok(false)) => self.serve_http1(stream).await,
+            Ok(Err(_)) | Err(_) => {}
+        }
+    }
+
+    async fn serve_tls(self: Arc<Self>, tls: &Acceptor, stream: TcpStream) {
+        match tls.accept(stream).await {
+            Ok(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => self.serve_http2(stream).await,
+            Ok(stream) => self.serve_http1(stream).await,
+            Err(why) => {
+                let why = format!(
+                    "who connects is not understood: {why}; let senders speak TLS as the policy says"
+                );
+                note(&self.store, why);
+            }
+        }
+    }
+
+    async fn serve_http1(self: Arc<Self>, stream: impl Stream + 'static) {
         let store = Arc::clone(&self.store);
         let service = hyper::service::service_fn(move |request| {
             let intake = Arc::clone(&self);
@@ -127,7 +156,7 @@ impl Intake {
         }
     }
 
-    async fn serve_http2(self: Arc<Self>, stream: TcpStream) {
+    async fn serve_http2(self: Arc<Self>, stream: impl Stream + 'static) {
         let heard = Arc::new(Notify::new());
         let hears = Arc::clone(&heard);
         let service = hyper::service::service_fn(move |request| {

@@ -27,6 +27,7 @@ use super::exposition::{Bucket, Exposition, Labels, MOST_BUCKETS, Native, Sample
 use super::poll::{Figure, ReadError, Reader, Want};
 use super::refusals::Refusals;
 use super::series::Reckoner;
+use crate::accept::Acceptor;
 
 /// Series kept at the most; those beyond are refused, and the sender is told.
 const MOST_SERIES: usize = 10_000;
@@ -40,6 +41,7 @@ pub struct Otlp {
     /// How old each figure may be.
     fresh_for: Vec<Span>,
     store: Arc<Mutex<Store>>,
+    tls: Option<Arc<Acceptor>>,
     intake: Arc<Intake>,
     listener: Option<JoinHandle<()>>,
 }
@@ -58,12 +60,15 @@ impl Otlp {
         let forget = wants.iter().map(|want| want.fresh_for).max().unwrap_or(Span::ZERO);
         let asks = asks.into_iter().zip(wants).map(|(ask, want)| (as_scraped(ask), want.window));
         let store = Arc::new(Mutex::new(Store { wanted, forget, ..Store::default() }));
-        let intake = Intake::new(Arc::clone(&store), settings.token.clone(), base.to_owned());
+        let tls =
+            settings.tls.clone().map(|files| Arc::new(Acceptor::new(files, base, &[b"h2", b"http/1.1"])));
+        let intake = Intake::new(Arc::clone(&store), tls.clone(), settings.token.clone(), base.to_owned());
         Ok(Self {
             settings: settings.clone(),
             reckoner: Reckoner::new(asks),
             fresh_for: wants.iter().map(|want| want.fresh_for).collect(),
             store,
+            tls,
             intake: Arc::new(intake),
             listener: None,
         })
@@ -74,6 +79,10 @@ impl Otlp {
             return Ok(());
         }
         let listen = self.settings.listen;
+        if let Some(tls) = &self.tls {
+            tls.config()
+                .map_err(|why| ReadError::Setup(format!("TLS can't be spoken at {listen}: {why}")))?;
+        }
         let socket = TcpListener::bind(listen)
             .await
             .map_err(|e| ReadError::Setup(format!("metrics can't be taken in at {listen}: {e}")))?;
