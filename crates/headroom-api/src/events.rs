@@ -121,7 +121,9 @@ impl Listener {
                 Ok(Event::Decided(decision)) => {
                     json("decision", &Headline::new(&decision, self.language))
                 }
-                Ok(Event::Noticed(notice)) => json("notice", &*notice),
+                Ok(Event::Noticed(notice)) => {
+                    json("notice", &(*notice).clone().told_in(self.language))
+                }
                 Ok(Event::Acting(action)) => json("action", &action),
                 Ok(Event::Settled { decision, failed }) => json("settled", &Ended { decision, failed }),
                 Ok(Event::Changed(workload)) => json("changed", &workload),

@@ -112,7 +112,7 @@ const POLICY_QUERY: &[Param] = &[Param {
     about: "Only this workload. May be repeated; by default all.",
     shape: Shape::Texts,
 }];
-const NOTICES_QUERY: &[Param] = &[SINCE, UNTIL, BEFORE, LIMIT, FORMAT];
+const NOTICES_QUERY: &[Param] = &[SINCE, UNTIL, BEFORE, LIMIT, LANG, FORMAT];
 const OVERVIEW_QUERY: &[Param] = &[LANG, FORMAT];
 const DECISION_QUERY: &[Param] = &[LANG, FORMAT];
 const BY: &[Param] = &[Param { name: "by", about: "Who asks, for the record.", shape: Shape::Text }];
@@ -460,8 +460,8 @@ async fn overview(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Res
         version: env!("CARGO_PKG_VERSION"),
         workloads: overview.workloads.into_iter().map(explained).collect(),
         breaker: overview.breaker,
-        notices: overview.notices,
-        alerts: overview.alerts,
+        notices: overview.notices.into_iter().map(|notice| notice.told_in(language)).collect(),
+        alerts: overview.alerts.into_iter().map(|alert| alert.told_in(language)).collect(),
         sources: overview.sources,
         notifiers: overview.notifiers,
     })
@@ -511,7 +511,9 @@ async fn fleet_lines(
         version: env!("CARGO_PKG_VERSION"),
         workloads: overview.workloads.iter().map(|view| Line::new(view, language)).collect(),
         breaker: overview.breaker,
-        notices: overview.notices.into_iter().take(GLANCED_NOTICES).collect(),
+        notices: (overview.notices.into_iter().take(GLANCED_NOTICES))
+            .map(|notice| notice.told_in(language))
+            .collect(),
     }))
 }
 
@@ -865,13 +867,15 @@ struct Notices {
 
 async fn notices(State(app): State<Arc<App>>, RawQuery(query): RawQuery) -> Result<Response, Problem> {
     let params = Params::read(query.as_deref(), NOTICES_QUERY)?;
+    let language = params.language()?;
     let Page { entries, older } = app.handle.journal().notices(page_query(&params, None)?).await?;
+    let entries = entries.into_iter().map(|notice| notice.told_in(language));
     if params.csv()? {
         let header = ["at", "workload", "code", "message"];
         let row = |n: Notice| [n.at.to_string(), n.workload.to_string(), n.code, n.message];
-        return Ok(csv("notices", header, entries.into_iter().map(row)));
+        return Ok(csv("notices", header, entries.map(row)));
     }
-    let answer = Notices { notices: entries, next: older.map(|cursor| cursor.to_string()) };
+    let answer = Notices { notices: entries.collect(), next: older.map(|cursor| cursor.to_string()) };
     Ok(Json(answer).into_response())
 }
 

@@ -47,8 +47,7 @@ pub(crate) struct AlertLine {
 impl AlertLine {
     fn new(of: Alert, language: Language) -> Self {
         let (headline, next_step) = (alert::headline(of.kind, language), alert::next_step(of.kind, language));
-        let why = of.why_in(language);
-        Self { of: Alert { why, ..of }, headline, next_step }
+        Self { of: of.told_in(language), headline, next_step }
     }
 }
 

@@ -257,6 +257,7 @@ async fn alerts_sources_and_what_was_learned_are_on_the_page() {
         page.until("document.querySelector('#alerts [data-alert=sourceDown] .next-step')?.innerText.includes('서버')").await;
         page.until("document.querySelector('#alerts [data-alert=approvalNeeded] .alert-why')?.innerText.includes('승인을 기다립니다')").await;
         page.until("document.querySelector('.notices .alert-what')?.innerText === '소스 장애'").await;
+        page.until("document.querySelector('.notices .feed p:last-child')?.innerText.includes('부터 장애이며')").await;
         page.until("document.querySelector('[data-notifier=pager] .source-state')?.innerText === '장애'").await;
         page.press("l").await;
         page.until("document.documentElement.lang === 'en'").await;

@@ -11,7 +11,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::action::{Action, ActionRecord, VALID_FOR};
@@ -23,11 +22,12 @@ use crate::guard::{self, Ending, Verdict, Watched};
 use crate::inspect::{Finding, inspect, inspect_shared};
 use crate::memory::{Answer, AppliedPlan, Change, Failure, Freeze, LOOK_FRESH_FOR, Memory, Pending};
 use crate::names::{SignalName, WorkloadName};
+use crate::notice::Closed;
+pub use crate::notice::{Notice, Noticed};
 use crate::observation::TargetStatus;
 use crate::outlook::{FitAnswer, FitOrder, History, Outlook};
 use crate::reading::{Absence, Reading, Sample};
 use crate::reason::Reason;
-use crate::say;
 use crate::strategy::{StrategyMemory, Watch};
 use crate::together::{Ask, BreakerMemory, Opened, Part, Together};
 use crate::units::{Level, Replicas, Span, Timestamp};
@@ -213,20 +213,6 @@ pub enum Effect {
     Notify(Notice),
 }
 
-/// Something people must know.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Notice {
-    /// When.
-    pub at: Timestamp,
-    /// About which workload.
-    pub workload: WorkloadName,
-    /// A stable code.
-    pub code: String,
-    /// What happened.
-    pub message: String,
-}
-
 /// The controller of one fleet.
 #[derive(Clone, Debug)]
 pub struct Controller {
@@ -376,8 +362,7 @@ impl Controller {
             }
             Input::Ordered { at, word: Order::CloseBreaker { by, why } } => {
                 if let Some(opened) = self.together.close_by_person(at) {
-                    let message = format!("{by} closed the breaker: {why}");
-                    effects.push(breaker_closed(at, &opened, &message));
+                    effects.push(breaker_closed(at, &opened, Some(Closed { by, why })));
                 }
             }
             // The next look at the workload, within a second, decides with it.
@@ -413,7 +398,7 @@ impl Controller {
     /// Looks every workload over: those of a higher priority first, so that what is short goes to them.
     fn tick(&mut self, at: Timestamp, effects: &mut Vec<Effect>) {
         if let Some(opened) = self.together.close_in_time(at) {
-            effects.push(breaker_closed(at, &opened, "its time is up"));
+            effects.push(breaker_closed(at, &opened, None));
         }
         match self.together.order().map(<[_]>::to_vec) {
             Some(order) => {
@@ -519,15 +504,8 @@ impl Controller {
                 let in_a_row = memory.failure.as_ref().map_or(0, |f| f.in_a_row).saturating_add(1);
                 let doubled = FIRST_PAUSE.times(1 << in_a_row.saturating_sub(1).min(10));
                 let until = at.plus(doubled.min(LONGEST_PAUSE));
-                effects.push(Effect::Notify(Notice {
-                    at,
-                    workload: workload.clone(),
-                    code: "action-failed".to_owned(),
-                    message: format!(
-                        "asking the target of `{workload}` for {} replicas failed: {error}",
-                        action.to
-                    ),
-                }));
+                let what = Noticed::ActionFailed { to: action.to, error: error.clone() };
+                effects.push(Effect::Notify(Notice::new(at, workload.clone(), what)));
                 memory.failure = Some(Failure { error: Some(error), until, in_a_row });
                 effects.push(Effect::Look(workload.clone()));
             }
@@ -556,15 +534,10 @@ impl Controller {
                 let order = outlook.order(at, workload, signal);
                 effects.extend(order.map(|order| Effect::Fit(Box::new(order))));
             }
-            Err(why) => effects.push(Effect::Notify(Notice {
-                at,
-                workload: workload.clone(),
-                code: "history-missing".to_owned(),
-                message: format!(
-                    "the past of `{signal}` could not be had: {why}. Its forecasts learn from now on; the next start \
-                     asks again"
-                ),
-            })),
+            Err(why) => {
+                let what = Noticed::HistoryMissing { signal: signal.clone(), why: why.clone() };
+                effects.push(Effect::Notify(Notice::new(at, workload.clone(), what)));
+            }
         }
     }
 
@@ -607,13 +580,13 @@ fn took(workload: Option<&Workload>, memory: &mut Memory, at: Timestamp, action:
 
 /// People are told of a change that was undone or failed.
 fn bad_ending(verdict: &Verdict, at: Timestamp) -> Option<Notice> {
-    let code = match verdict.ending {
-        Ending::Completed | Ending::Overtaken => return None,
-        Ending::RolledBack => "change-undone",
-        Ending::Failed => "change-failed",
-    };
-    let message = say::verdict(verdict, say::Language::English);
-    Some(Notice { at, workload: verdict.decision.workload.clone(), code: code.to_owned(), message })
+    match verdict.ending {
+        Ending::Completed | Ending::Overtaken => None,
+        Ending::RolledBack | Ending::Failed => {
+            let workload = verdict.decision.workload.clone();
+            Some(Notice::new(at, workload, Noticed::ChangeEnded(Box::new(verdict.clone()))))
+        }
+    }
 }
 
 /// Takes in a person's word on the change that waits, if it is that one.
@@ -648,38 +621,22 @@ fn asks_for_approval(memory: &Memory, decision: &Decision) -> Option<Replicas> {
 fn wait_for_approval(memory: &mut Memory, decision: &Decision, wanted: Replicas) -> Notice {
     let (at, from, id) = (decision.at, decision.from, decision.id.clone());
     let until = at.plus(guard::PENDING_FOR);
-    let message = format!(
-        "`{}` would go from {from} to {wanted} and waits for a person: `headroom approve {id}` or `headroom reject {id}`",
-        id.workload
-    );
-    let notice = Notice { at, workload: id.workload.clone(), code: "approval-needed".to_owned(), message };
+    let what = Noticed::ApprovalNeeded { decision: id.clone(), from, to: wanted };
+    let notice = Notice::new(at, id.workload.clone(), what);
     memory.pending = Some(Pending { decision: id, from, to: wanted, at, until });
     notice
 }
 
 /// People are told that the breaker is closed again.
-fn breaker_closed(at: Timestamp, opened: &Opened, why: &str) -> Effect {
-    Effect::Notify(Notice {
-        at,
-        workload: opened.workload.clone(),
-        code: "breaker-closed".to_owned(),
-        message: format!("the breaker is closed again, open since {}: {why}", opened.at),
-    })
+fn breaker_closed(at: Timestamp, opened: &Opened, by: Option<Closed>) -> Effect {
+    let what = Noticed::BreakerClosed { since: opened.at, by };
+    Effect::Notify(Notice::new(at, opened.workload.clone(), what))
 }
 
 /// People are told that the breaker opened.
 fn breaker_opened(opened: &Opened) -> Effect {
-    let message = format!(
-        "{} replicas of the fleet would have changed at once, and at most {} may; nothing changes until {}. See \
-         what they have in common; `headroom breaker close` lets them pass",
-        opened.changed, opened.most, opened.until
-    );
-    Effect::Notify(Notice {
-        at: opened.at,
-        workload: opened.workload.clone(),
-        code: "breaker-open".to_owned(),
-        message,
-    })
+    let what = Noticed::BreakerOpened(opened.clone());
+    Effect::Notify(Notice::new(opened.at, opened.workload.clone(), what))
 }
 
 /// Looks one workload over and says what is to be done.
@@ -773,13 +730,8 @@ fn keep_warm(name: &WorkloadName, memory: &mut Memory, decision: &Decision) -> O
 
 /// Takes a faulty decision back and says so.
 fn reject(decision: &mut Decision, finding: &Finding) -> Notice {
-    let message = format!(
-        "the plan {} → {} for `{}` was rejected by its check ({}); nothing is done; please report this",
-        decision.from,
-        decision.to,
-        decision.id.workload,
-        finding.code()
-    );
+    let what =
+        Noticed::PlanRejected { from: decision.from, to: decision.to, finding: finding.code().to_owned() };
     decision.refusal = Some(Refusal {
         by: By::Inspect,
         wanted: decision.to,
@@ -787,12 +739,7 @@ fn reject(decision: &mut Decision, finding: &Finding) -> Notice {
     });
     decision.to = decision.from;
     decision.outcome = Outcome::Rejected;
-    Notice {
-        at: decision.at,
-        workload: decision.id.workload.clone(),
-        code: "plan-rejected".to_owned(),
-        message,
-    }
+    Notice::new(decision.at, decision.id.workload.clone(), what)
 }
 
 /// What was decided, and what is to be remembered of it.

@@ -23,6 +23,7 @@ pub mod guard;
 pub mod inspect;
 pub mod memory;
 pub mod names;
+pub mod notice;
 pub mod observation;
 pub mod outlook;
 pub mod reading;

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use headroom_core::action::Action;
-use headroom_core::controller::{Controller, Effect, Input, Notice, Order, Override, Settled, Snapshot};
+use headroom_core::controller::{
+    Controller, Effect, Input, Notice, Noticed, Order, Override, Settled, Snapshot,
+};
 use headroom_core::decision::{By, Decision, DecisionId, Outcome};
 use headroom_core::fleet::{Fleet, Signal};
 use headroom_core::memory::{AppliedPlan, Memory};
@@ -468,19 +470,11 @@ impl Driver {
         let mut workloads: Vec<_> = samples.iter().map(|measured| &measured.workload).collect();
         workloads.dedup();
         let Some(first) = workloads.first() else { return };
-        let (code, message) = match turn {
-            Turn::Down { since, why } => {
-                let whose = match workloads.len() {
-                    1 => format!("`{first}`"),
-                    many => format!("{many} workloads"),
-                };
-                ("source-down", format!("{why}. Down since {since}; signals of {whose} are absent"))
-            }
-            Turn::Back { since } => {
-                ("source-back", format!("the source `{source}` can be read again; it was down since {since}"))
-            }
+        let what = match turn {
+            Turn::Down { since, why } => Noticed::SourceDown { since, why, workloads: workloads.len() },
+            Turn::Back { since } => Noticed::SourceBack { source: source.to_owned(), since },
         };
-        let notice = Notice { at, workload: (*first).clone(), code: code.to_owned(), message };
+        let notice = Notice::new(at, (*first).clone(), what);
         round.effects.push(Effect::Notify(notice));
     }
 

@@ -3,6 +3,7 @@
 use std::io::{IsTerminal, Write};
 
 use anyhow::{Context, Result};
+use console::measure_text_width;
 use headroom_core::say::Language;
 use serde::Serialize;
 
@@ -73,13 +74,13 @@ pub(crate) fn print(text: &str) -> Result<()> {
     }
 }
 
-/// Rows as a table: columns as wide as their widest cell, two spaces between.
+/// Rows as a table: columns as wide as their widest cell on a terminal, two spaces between.
 pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let columns = head.len();
-    let mut widths: Vec<usize> = head.iter().map(|cell| cell.chars().count()).collect();
+    let mut widths: Vec<usize> = head.iter().map(|cell| measure_text_width(cell)).collect();
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
+            *width = (*width).max(measure_text_width(cell));
         }
     }
     let line = |cells: &mut dyn Iterator<Item = &str>| {
@@ -87,7 +88,7 @@ pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
         for (i, (cell, width)) in cells.zip(&widths).enumerate() {
             out.push_str(cell);
             if i + 1 < columns {
-                let fill = width.saturating_sub(cell.chars().count()) + 2;
+                let fill = width.saturating_sub(measure_text_width(cell)) + 2;
                 out.extend(std::iter::repeat_n(' ', fill));
             }
         }
@@ -110,5 +111,11 @@ mod tests {
     fn columns_are_as_wide_as_their_widest_cell_and_lines_have_no_trailing_space() {
         let rows = vec![vec!["web".into(), "12".into()], vec!["a-long-name".into(), String::new()]];
         assert_eq!(table(&["NAME", "READY"], &rows), "NAME         READY\nweb          12\na-long-name\n");
+        let rows = vec![vec!["웹".into(), "12".into()], vec!["api".into(), "3".into()]];
+        assert_eq!(
+            table(&["이름", "준비"], &rows),
+            "이름  준비\n웹    12\napi   3\n",
+            "a Korean letter is two wide"
+        );
     }
 }

@@ -280,7 +280,7 @@ export function language() {
   return document.documentElement.lang === "ko" ? "ko" : "en";
 }
 
-/** What a notice is about, in the language in use; its message is in English. */
+/** What a notice is about, in the language in use. */
 export function noticeTitle(code) {
   return TEXTS[`notice_${code}`] ? t(`notice_${code}`) : code;
 }

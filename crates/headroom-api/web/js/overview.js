@@ -238,7 +238,7 @@ export class Overview {
   #showNotices(notices) {
     if (!notices.length) return put(this.notices);
     return put(this.notices, h("section", { class: "panel" }, h("header", { class: "panel-head" }, h("h2", {}, t("notices"))),
-      h("ol", { class: "feed" }, notices.slice(0, 6).map((notice) => h("li", { class: "notice" }, h("a", { href: `#/w/${notice.workload}` }, notice.workload), time(notice.at), h("p", { class: "alert-what" }, noticeTitle(notice.code)), h("p", { lang: "en" }, marked(notice.message, Date.parse(notice.at))))))));
+      h("ol", { class: "feed" }, notices.slice(0, 6).map((notice) => h("li", { class: "notice" }, h("a", { href: `#/w/${notice.workload}` }, notice.workload), time(notice.at), h("p", { class: "alert-what" }, noticeTitle(notice.code)), h("p", {}, marked(notice.message, Date.parse(notice.at))))))));
   }
 
   async #readRecent() {
@@ -413,7 +413,7 @@ function notifierItem(one) {
 }
 
 /** What is figures alone, in no language. */
-const WORDLESS = /(series|forecast|notices)$/;
+const WORDLESS = /(series|forecast)$/;
 
 /** Links to what a view shows, as a table and as JSON. */
 export function saves(what, path, params = {}) {

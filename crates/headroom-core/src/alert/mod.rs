@@ -52,6 +52,18 @@ impl Severity {
             Self::High => "high",
         }
     }
+
+    /// Its word in the reader's language.
+    #[must_use]
+    pub fn say(self, language: Language) -> &'static str {
+        match (self, language) {
+            (_, Language::English) => self.word(),
+            (Self::Info, Language::Korean) => "정보",
+            (Self::Low, Language::Korean) => "낮음",
+            (Self::Medium, Language::Korean) => "보통",
+            (Self::High, Language::Korean) => "높음",
+        }
+    }
 }
 
 /// What people are told of.
@@ -226,8 +238,8 @@ pub struct Alert {
     pub since: Timestamp,
     /// Why, in an English sentence.
     pub why: String,
-    /// The facts of that sentence; `None` after a restart, until the next look finds them again.
-    #[serde(skip)]
+    /// The facts of that sentence; absent from alerts that an earlier version raised, until the next look.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub because: Option<Why>,
     /// What it costs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -250,6 +262,12 @@ impl Alert {
     #[must_use]
     pub fn why_in(&self, language: Language) -> String {
         self.because.as_ref().map_or_else(|| self.why.clone(), |because| why(because, language))
+    }
+
+    /// The same with its sentence in the reader's language.
+    #[must_use]
+    pub fn told_in(self, language: Language) -> Self {
+        Self { why: self.why_in(language), ..self }
     }
 }
 

@@ -1,5 +1,8 @@
 //! Why an alert holds: the facts, and the sentence they make in the reader's language.
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use crate::decision::DecisionId;
 use crate::names::SignalName;
 use crate::outlook::NearForecast;
@@ -8,7 +11,8 @@ use crate::say::{Language, sentence};
 use crate::units::{Level, Replicas, Span, Timestamp, Unit};
 
 /// Why an alert holds.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Why {
     /// Somebody else's words, in whatever language: a source's, a disk's.
     Said(String),
@@ -233,6 +237,8 @@ mod tests {
         for (facts, parts) in all {
             let [english, korean] = [Language::English, Language::Korean].map(|l| why(&facts, l));
             assert_ne!(english, korean);
+            let text = serde_json::to_string(&facts).unwrap();
+            assert_eq!(serde_json::from_str::<Why>(&text).unwrap(), facts, "facts outlive a restart");
             assert!(english.is_ascii() || english.contains('→'), "{english}");
             for part in parts {
                 assert!(english.contains(part) && korean.contains(part), "{part}: {english} / {korean}");

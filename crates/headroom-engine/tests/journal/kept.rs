@@ -228,6 +228,7 @@ async fn an_action_is_listed_with_how_it_ended() {
             workload: web(),
             code: "test".to_owned(),
             message: format!("second {second}"),
+            what: None,
         });
         journal.append(batch).await.unwrap();
     }

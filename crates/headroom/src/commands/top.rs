@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use console::{Key, Term, measure_text_width, truncate_str};
+use headroom_core::alert;
 use headroom_core::say::{self, Language};
 use headroom_engine::figures::guards_bound;
 use headroom_engine::handle::{Overview, WorkloadView};
@@ -228,33 +229,51 @@ impl State {
             head.push_str(&format!("  {}", headroom_core::units::Price::micro_dollars_per_hour(micros)));
         }
         if overview.advise {
-            head.push_str("  advise mode");
+            head.push_str(self.language.pick("  advise mode", "  조언 모드"));
         }
         if overview.breaker.is_some() {
-            head.push_str("  BREAKER OPEN");
+            head.push_str(self.language.pick("  BREAKER OPEN", "  차단기 열림"));
         }
         for alert in &overview.alerts {
-            head.push_str(&format!("  [{}] {} {}", alert.severity.word(), alert.subject, alert.kind.code()));
+            let what = self.language.pick(alert.kind.code(), alert::headline(alert.kind, self.language));
+            head.push_str(&format!("  [{}] {} {what}", alert.severity.say(self.language), alert.subject));
         }
         head
     }
 
     fn foot(&self) -> String {
         if let Some(trouble) = &self.trouble {
-            return format!("no news: {trouble}");
+            return match self.language {
+                Language::English => format!("no news: {trouble}"),
+                Language::Korean => format!("소식 없음: {trouble}"),
+            };
         }
+        let say = |english, korean| self.language.pick(english, korean);
         match self.mode {
-            Mode::Filter => format!("/{}▏  enter: done  esc: all", self.filter),
-            Mode::Explain(_) => "↑↓: scroll  esc: back".to_owned(),
-            Mode::Table if self.filter.is_empty() => {
-                "↑↓: choose  enter: explain  /: filter  q: quit".to_owned()
+            Mode::Filter => {
+                format!("/{}▏  {}", self.filter, say("enter: done  esc: all", "enter: 완료  esc: 전체"))
             }
-            Mode::Table => format!("/{}  ↑↓: choose  enter: explain  esc: all  q: quit", self.filter),
+            Mode::Explain(_) => say("↑↓: scroll  esc: back", "↑↓: 스크롤  esc: 뒤로").to_owned(),
+            Mode::Table if self.filter.is_empty() => say(
+                "↑↓: choose  enter: explain  /: filter  q: quit",
+                "↑↓: 선택  enter: 설명  /: 찾기  q: 종료",
+            )
+            .to_owned(),
+            Mode::Table => {
+                let keys = say(
+                    "↑↓: choose  enter: explain  esc: all  q: quit",
+                    "↑↓: 선택  enter: 설명  esc: 전체  q: 종료",
+                );
+                format!("/{}  {keys}", self.filter)
+            }
         }
     }
 
     fn table(&self, width: usize, height: usize) -> Vec<String> {
-        let head = ["  WORKLOAD", "READY", "WANTED", "LOAD", "LIMITED BY", "COST", "LAST DECISION"];
+        let head = self.language.pick(
+            ["  WORKLOAD", "READY", "WANTED", "LOAD", "LIMITED BY", "COST", "LAST DECISION"],
+            ["  워크로드", "준비", "목표", "부하", "제한", "비용", "마지막 결정"],
+        );
         let workloads = self.workloads();
         let rows: Vec<[String; 7]> = workloads
             .iter()
@@ -291,7 +310,7 @@ impl State {
         let bound = view.latest.as_ref().map(guards_bound).unwrap_or_default();
         [
             format!("{} {}", if selected { "▸" } else { " " }, view.name),
-            ready(view).unwrap_or_else(unknown),
+            ready(view, self.language).unwrap_or_else(unknown),
             view.status.as_ref().map_or_else(unknown, |status| status.wanted.to_string()),
             load(view),
             bound.into_values().collect::<Vec<_>>().join(", "),
@@ -302,7 +321,8 @@ impl State {
 
     fn explained(&self, view: &WorkloadView, width: usize, from: usize, height: usize) -> Vec<String> {
         let Some(decision) = &view.latest else {
-            return vec![view.name.to_string(), "nothing decided yet".to_owned()];
+            let undecided = self.language.pick("nothing decided yet", "아직 결정 없음");
+            return vec![view.name.to_string(), undecided.to_owned()];
         };
         let said = say::explain(decision, self.language);
         let mut all = vec![format!("{} {}", decision.id, decision.at), said.headline, String::new()];
@@ -409,6 +429,18 @@ mod tests {
         let lines = state.screen(80, 24);
         assert_eq!(lines[23], "no news: no controller answers");
         assert!(lines[3].contains("api"));
+    }
+
+    #[test]
+    fn a_screen_reads_well_in_both_languages() {
+        for (language, name) in [(Language::English, "top_english"), (Language::Korean, "top_korean")] {
+            let mut state = State { language, ..state() };
+            state.overview.advise = true;
+            let alert = json!({ "id": "api-cpu-high-1", "kind": "cpuHigh", "severity": "high",
+                "subject": { "workload": "api" }, "since": "2026-11-21T09:30:00Z", "why": "95 %" });
+            state.overview.alerts = vec![serde_json::from_value(alert).unwrap()];
+            insta::assert_snapshot!(name, state.screen(100, 9).join("\n"));
+        }
     }
 
     #[test]

@@ -11,7 +11,6 @@ mod tests;
 use anyhow::{Context, Result, bail};
 use headroom_core::names::{SignalName, WorkloadName};
 use headroom_core::outlook::{Accuracy, NearForecast};
-use headroom_core::say::Language;
 use headroom_core::units::{Level, Price, Replicas, Span, Timestamp, Unit};
 use headroom_engine::journal::Reader;
 use serde::Serialize;
@@ -186,10 +185,7 @@ pub(crate) async fn run(args: &Arguments, cli: &Cli, printer: Printer) -> Result
         bail!("the journal holds nothing yet; let `headroom run` watch the workloads for a while");
     };
     let end = reader.last_moment().await?.context("the journal holds no input yet")?;
-    let language = match printer.format {
-        Format::Json | Format::Yaml => Language::English,
-        Format::Text | Format::Md | Format::Html => printer.language,
-    };
+    let language = printer.language;
     let since = end.minus(args.since);
     let report = gather::report(&reader, snapshot, since, end, &args.workload, language).await?;
     let text = match printer.format {
