@@ -113,7 +113,7 @@ const TEXTS = {
   forecastBetter: ["{share} better", "{share} 더 정확"],
   forecastMore: ["loss {loss}, “{yardstick}” {naive}, over {n} forecasts; the 95 % quantile held {held}", "손실 {loss}, ‘{yardstick}’ {naive}, 예측 {n}건; 95% 분위수 적중률 {held}"],
   nearOf: ["{signal} foreseen {ahead} ahead", "{signal} {ahead} 앞 예측"],
-  nearAlike: ["as good as “as now”", "‘지금과 같음’과 비슷"],
+  nearAlike: ["may be chance", "우연일 수 있음"],
   nearWorse: ["{share} worse", "{share} 더 부정확"],
   nearMore: ["off by {loss}, “as now” by {naive}, over {n} forecasts", "오차 {loss}, ‘지금과 같음’ {naive}, 예측 {n}건"],
   "yardstick_naive": ["as now", "지금과 같음"],

@@ -588,12 +588,9 @@ function foresight({ signal, unit, accuracy }) {
 /** How good the forecast has been that an objective acts on, beside the present load. */
 function near({ signal, unit, within, evidence, loss, naiveLoss, proved }) {
   const better = naiveLoss > 0 ? 1 - loss / naiveLoss : 0;
-  const value = {
-    better: () => t("forecastBetter", { share: amount(better, "ratio") }),
-    alike: () => t("nearAlike"),
-    worse: () => h("span", { class: "count starting" }, t("nearWorse", { share: amount(-better, "ratio") })),
-  }[proved]();
-  return fact(t("nearOf", { signal, ahead: length(parseSpan(within)) }), value, t("nearMore", { loss: amount(loss, unit), naive: amount(naiveLoss, unit), n: Math.round(evidence) }));
+  const value = t(better < 0 ? "nearWorse" : "forecastBetter", { share: amount(Math.abs(better), "ratio") });
+  const more = [t("nearMore", { loss: amount(loss, unit), naive: amount(naiveLoss, unit), n: Math.round(evidence) }), proved === "alike" && t("nearAlike")];
+  return fact(t("nearOf", { signal, ahead: length(parseSpan(within)) }), proved === "worse" ? h("span", { class: "count starting" }, value) : value, more.filter(Boolean).join("; "));
 }
 
 /** The load as last seen, or null. */
