@@ -369,3 +369,57 @@ async fn a_password_is_proved_over_tls() {
         assert!(!sent.windows(7).any(|w| w == b"hunter2"), "the password is never sent");
     }
 }
+
+/// A broker that answers once it has been shown the password `hunter2` as it is, and tells what it was asked.
+async fn plain_broker(seen: &Arc<std::sync::Mutex<Vec<u8>>>) -> Faulty {
+    let (asked, answers) = (Arc::clone(seen), broker());
+    Faulty::start(Behaviour::Good(Arc::new(move |request: &[u8]| {
+        asked.lock().unwrap().extend_from_slice(request);
+        let right = request.windows(11).any(|w| w == b"\0me\0hunter2");
+        let body = match (request.get(5), right) {
+            (Some(17), _) => [&[0, 0][..], &[0, 0, 0, 1], &string("PLAIN")].concat(),
+            (Some(36), true) => vec![0, 0, 0xff, 0xff, 0, 0, 0, 0],
+            (Some(36), false) => [&[0, 58][..], &string("authentication failed"), &[0, 0, 0, 0]].concat(),
+            _ => return answers(request),
+        };
+        let length = u32::try_from(body.len() + 4).unwrap().to_be_bytes();
+        ([&length[..], request.get(8..12).unwrap_or_default(), &body].concat(), false)
+    })))
+    .await
+}
+
+/// PLAIN is spoken within TLS: a broker whose certificate is not believed never hears the password, nor does one that
+/// speaks no TLS.
+#[tokio::test]
+async fn a_password_is_shown_within_tls_alone() {
+    let (authority, stranger) = (crate::tls::Authority::new(), crate::tls::Authority::new());
+    let folder = tempfile::tempdir().unwrap();
+    authority.put(folder.path());
+    let secret = folder.path().join("secret");
+    let source = |port: u16| {
+        let name = format!("port-{port}");
+        let tls = "ca: ca.pem, client: { certificate: client.pem, key: client.key }";
+        let fleet = policy(
+            &format!(
+                "events: {{ kafka: {{ brokers: [\"localhost:{port}\"], auth: {{ user: me, password: {{ file: secret }} }}, {tls} }}, deadline: 20s }}"
+            ),
+            &format!("value: {{ kafka: {{ from: events, topic: {name}, group: {name} }} }}"),
+        );
+        open(&fleet, folder.path()).remove(0)
+    };
+    let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let is_told = || seen.lock().unwrap().windows(7).any(|w| w == b"hunter2");
+    std::fs::write(&secret, "hunter2\n").unwrap();
+    let plain = plain_broker(&seen).await;
+    for port in [stranger.front(plain.address()).await, plain.address().port()] {
+        let refused = format!("{:?}", until(&mut source(port), "value", |_| true).await);
+        assert!(refused.contains("`events`") && refused.contains("TLS"), "{refused}");
+        assert!(!is_told(), "the password was sent to whoever asked");
+    }
+    let port = authority.front(plain.address()).await;
+    until_value(&mut source(port), "value", 42.0).await;
+    assert!(is_told());
+    std::fs::write(&secret, "hunter3\n").unwrap();
+    let wrong = format!("{:?}", until(&mut source(port), "value", |_| true).await);
+    assert!(wrong.contains("authentication failed") && !wrong.contains("hunter"), "{wrong}");
+}
