@@ -9,7 +9,7 @@ use headroom_core::units::Span;
 use headroom_engine::ports::News;
 use hyper::{Method, StatusCode};
 use serde_json::{Value, json};
-use support::http::Ask;
+use support::http::{Ask, Stream};
 use support::{Past, Shop};
 
 /// A shop with a short past, for tests that need no story.
@@ -370,22 +370,21 @@ async fn the_policy_hides_the_environment_from_whoever_lacks_the_token() {
 async fn events_tell_the_overview_and_end_with_the_server() {
     let shop = shop().await;
     let (at, token) = (shop.address, shop.token.reveal().to_owned());
-    let listening = tokio::spawn(Ask::get(at, "/api/v1/events?lang=ko").send());
-    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+    let listening = Ask::get(at, "/api/v1/events?lang=ko").open().await;
+    listening.until("that it is open", |text| text.contains("event: overview")).await;
     let frozen = Ask::post(at, "/api/v1/workloads/emails/freeze", &json!({ "why": "audit" }))
         .token(&token)
         .send()
         .await;
     assert_eq!(frozen.status, StatusCode::OK);
-    tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+    let freeze = "\"freeze\":{\"until\":null,\"by\":\"api\",\"why\":\"audit\"}";
+    listening.until("the change", |text| text.contains("event: changed\ndata: \"emails\"")).await;
+    let again = |text: &str| text.matches("event: overview").count() >= 2 && text.contains(freeze);
+    listening.until("the freeze", again).await;
+    assert_eq!(listening.headers["content-type"], "text/event-stream");
     // An open stream does not keep the server from stopping.
     shop.close().await;
-    let heard = listening.await.unwrap();
-    assert_eq!(heard.headers["content-type"], "text/event-stream");
-    let text = String::from_utf8_lossy(&heard.body).into_owned();
-    assert!(text.matches("event: overview").count() >= 2, "{text}");
-    assert!(text.contains("event: changed\ndata: \"emails\""), "{text}");
-    assert!(text.contains("\"freeze\":{\"until\":null,\"by\":\"api\",\"why\":\"audit\"}"), "{text}");
+    let text = listening.ended().await;
     // The first says that the stream is open; what is known already is not said again.
     let first = text.split("event: overview\ndata: ").nth(1).and_then(|rest| rest.lines().next()).unwrap();
     assert!(first.contains("\"workloads\":[]"), "{first}");
@@ -473,18 +472,13 @@ fn failing() -> News {
     News::Samples(vec![Measured { workload: support::name("thumbnails"), signal, value }])
 }
 
-/// What a listener heard between the opening and the closing of the shop.
-async fn heard_while<T: Future<Output = ()>>(
-    shop: Shop,
-    what: impl FnOnce(std::net::SocketAddr, String) -> T,
-) -> String {
+/// Does something in a shop while a listener hears of it.
+async fn heard_while(shop: Shop, what: impl AsyncFnOnce(std::net::SocketAddr, String, &Stream)) {
     let at = shop.address;
-    let listening = tokio::spawn(Ask::get(at, "/api/v1/events").send());
-    what(at, shop.token.reveal().to_owned()).await;
-    // An overview of every second tells the rest.
-    tokio::time::sleep(std::time::Duration::from_millis(2500)).await;
+    let listening = Ask::get(at, "/api/v1/events").open().await;
+    what(at, shop.token.reveal().to_owned(), &listening).await;
     shop.close().await;
-    String::from_utf8_lossy(&listening.await.expect("a stream").body).into_owned()
+    listening.ended().await;
 }
 
 /// Asks again until the answer is as it should be.
@@ -503,7 +497,7 @@ async fn until(at: std::net::SocketAddr, path: &str, holds: impl Fn(&Value) -> b
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_waits_for_a_person_is_approved_once_and_made() {
-    let heard = heard_while(shop().await, async |at, token| {
+    heard_while(shop().await, async |at, token, heard| {
         let path = "/api/v1/workloads/payments";
         let view = until(at, path, |view| !view["pending"].is_null()).await;
         assert_eq!(
@@ -528,13 +522,12 @@ async fn a_change_waits_for_a_person_is_approved_once_and_made() {
         let view = until(at, path, |view| view["status"]["ready"].as_u64() > Some(3)).await;
         assert!(view["pending"].is_null(), "{view}");
         assert_eq!(say("approve", &id, "again").token(&token).send().await.status, StatusCode::CONFLICT);
+        let waits_no_longer =
+            |text: &str| text.contains("\"name\":\"payments\"") && text.contains("\"pending\":null");
+        heard.until("what waits no longer", waits_no_longer).await;
+        heard.until("the change", |text| text.contains("event: changed\ndata: \"payments\"")).await;
     })
     .await;
-    assert!(
-        heard.contains("\"name\":\"payments\"") && heard.contains("\"pending\":null"),
-        "what waits no longer is told"
-    );
-    assert!(heard.contains("event: changed\ndata: \"payments\""), "{heard}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -561,21 +554,23 @@ async fn a_rejected_change_is_not_made() {
 async fn the_breaker_is_told_and_closed() {
     let policy = support::fleet_with(&json!({ "breaker": { "most": "4%", "atLeast": 1, "within": "15m" } }));
     let shop = Shop::open_with(policy, "127.0.0.1:0", Past::of(Span::minutes(18)), |_| {}).await;
-    let heard = heard_while(shop, async |at, token| {
+    heard_while(shop, async |at, token, heard| {
         let open = until(at, "/api/v1/overview", |view| !view["breaker"].is_null()).await["breaker"].clone();
         assert!(open["changed"].as_u64() > open["most"].as_u64(), "{open}");
         let close = |why: &str| Ask::post(at, "/api/v1/breaker/close?by=test", &json!({ "why": why }));
         assert_eq!(close("known").send().await.code(), "token-missing");
         assert_eq!(close("").token(&token).send().await.code(), "bad-text");
-        // The stream's overview must have had its second.
-        tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+        let is_open = "\"breaker\":{\"at\":";
+        heard.until("that it is open", |text| text.contains(is_open)).await;
         let done = close("known").token(&token).send().await;
         assert_eq!(done.status, StatusCode::NO_CONTENT, "{done:?}");
         until(at, "/api/v1/overview", |view| view["breaker"].is_null()).await;
         assert_eq!(close("again").token(&token).send().await.status, StatusCode::CONFLICT);
+        let is_closed =
+            |text: &str| text.rsplit(is_open).next().is_some_and(|t| t.contains("\"breaker\":null"));
+        heard.until("that it is closed", is_closed).await;
     })
     .await;
-    assert!(heard.contains("\"breaker\":{\"at\":") && heard.contains("\"breaker\":null"), "{heard}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

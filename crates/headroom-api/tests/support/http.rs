@@ -7,6 +7,7 @@ use hyper::{HeaderMap, Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use std::net::SocketAddr;
+use tokio::sync::watch;
 
 /// No test waits for ever; the machine may be busy.
 const LONGEST: std::time::Duration = std::time::Duration::from_secs(60);
@@ -31,6 +32,29 @@ impl Answer {
     /// The stable code of a problem.
     pub(crate) fn code(&self) -> String {
         self.json()["error"]["code"].as_str().unwrap_or_default().to_owned()
+    }
+}
+
+/// An answer that goes on, read as it comes.
+pub(crate) struct Stream {
+    pub(crate) headers: HeaderMap,
+    heard: watch::Receiver<String>,
+    reads: tokio::task::JoinHandle<()>,
+}
+
+impl Stream {
+    /// Waits until what was heard holds what it should.
+    pub(crate) async fn until(&self, what: &str, holds: impl Fn(&str) -> bool) {
+        let mut heard = self.heard.clone();
+        let waits = tokio::time::timeout(LONGEST, heard.wait_for(|text| holds(text))).await;
+        let came = waits.is_ok_and(|ended| ended.is_ok());
+        assert!(came, "{what} is not heard: {}", *self.heard.borrow());
+    }
+
+    /// All that was heard, once the server has ended it.
+    pub(crate) async fn ended(self) -> String {
+        tokio::time::timeout(LONGEST, self.reads).await.expect("it ends").expect("it is read");
+        self.heard.borrow().clone()
     }
 }
 
@@ -80,6 +104,26 @@ impl Ask {
     pub(crate) async fn send(self) -> Answer {
         let place = format!("{:?} {:?}", self.request.uri_ref(), self.body);
         tokio::time::timeout(LONGEST, self.exchange()).await.unwrap_or_else(|_| panic!("no answer: {place}"))
+    }
+
+    /// Sends it, and leaves the answer open.
+    pub(crate) async fn open(self) -> Stream {
+        let stream = tokio::net::TcpStream::connect(self.to).await.expect("connects");
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("shakes hands");
+        let connection = tokio::spawn(connection);
+        let request = self.request.body(Full::new(self.body)).expect("a request");
+        let response = sender.send_request(request).await.expect("an answer");
+        let (head, mut body) = response.into_parts();
+        let (told, heard) = watch::channel(String::new());
+        let reads = tokio::spawn(async move {
+            while let Some(frame) = body.frame().await {
+                let frame = frame.expect("a whole frame").into_data().unwrap_or_default();
+                told.send_modify(|heard| heard.push_str(&String::from_utf8_lossy(&frame)));
+            }
+            connection.abort();
+        });
+        Stream { headers: head.headers, heard, reads }
     }
 
     async fn exchange(self) -> Answer {
