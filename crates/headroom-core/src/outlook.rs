@@ -271,24 +271,22 @@ impl NearForecast {
         let (loss, naive) = (load(self.loss), load(self.naive_loss));
         match language {
             Language::English => {
-                let proved = match self.proved {
-                    Proved::Better => "better than",
-                    Proved::Alike => "as good as",
-                    Proved::Worse => "worse than",
+                let beside = match self.proved {
+                    Proved::Better => format!("better than “as now” with {naive}"),
+                    Proved::Alike => format!("“as now” by {naive} (may be chance)"),
+                    Proved::Worse => format!("worse than “as now” with {naive}"),
                 };
                 format!(
-                    "{signal} foreseen {within} ahead: off by {loss}, {proved} “as now” with {naive}, over {evidence:.0} forecasts"
+                    "{signal} foreseen {within} ahead: off by {loss}, {beside}, over {evidence:.0} forecasts"
                 )
             }
             Language::Korean => {
-                let proved = match self.proved {
-                    Proved::Better => "보다 정확",
-                    Proved::Alike => "와 비슷",
-                    Proved::Worse => "보다 부정확",
+                let beside = match self.proved {
+                    Proved::Better => format!("‘지금과 같음’({naive})보다 정확"),
+                    Proved::Alike => format!("‘지금과 같음’ {naive}(우연일 수 있음)"),
+                    Proved::Worse => format!("‘지금과 같음’({naive})보다 부정확"),
                 };
-                format!(
-                    "{signal} {within} 앞 예측: 오차 {loss}, ‘지금과 같음’({naive}){proved}, 예측 {evidence:.0}건"
-                )
+                format!("{signal} {within} 앞 예측: 오차 {loss}, {beside}, 예측 {evidence:.0}건")
             }
         }
     }

@@ -308,7 +308,7 @@ impl Writer<'_> {
         let row = |of: &Of, near: &NearForecast| {
             let proved = match near.proved {
                 Proved::Better => self.language.pick("better", "더 정확"),
-                Proved::Alike => self.language.pick("alike", "비슷"),
+                Proved::Alike => self.language.pick("may be chance", "우연일 수 있음"),
                 Proved::Worse => self.language.pick("worse", "더 부정확"),
             };
             vec![
