@@ -114,7 +114,10 @@ async fn of_running(folder: &Path, address: &str) -> std::io::Result<()> {
 /// Makes the page fit for a picture of all of it: what lies outside the window is drawn too, and bars that stick to the
 /// window do not stand in the middle.
 async fn show_all(page: &Browser) {
-    page.see("(document.styleSheets[0].insertRule('.rows > li { content-visibility: visible }'), true)")
-        .await;
+    // After the rule that it takes the place of.
+    page.see(
+        "((sheet) => (sheet.insertRule('.rows > li { content-visibility: visible }', sheet.cssRules.length), true))(document.styleSheets[0])",
+    )
+    .await;
     page.see("(window.scrollTo(0, 0), true)").await;
 }
