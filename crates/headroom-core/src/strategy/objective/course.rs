@@ -24,8 +24,8 @@ const STEPS: [u32; 5] = [5, 10, 15, 30, 60];
 const SPARSE_AFTER: u32 = 8;
 /// A gap longer than this, in steps of a week, tells nothing more of the phase.
 const WEEK_S: u64 = 604_800;
-/// The share of the allowed violations that is aimed at. The rest is for what the past does not show: surges that no
-/// price prevents come on top of it.
+/// The share of the allowed violations that is aimed at, for starts of up to half a minute. The rest is for what the past
+/// does not show: surges that no price prevents come on top of it (ADR 0064).
 const AIM: f64 = 0.58;
 /// What a violating second costs at first, in replica-seconds, as a multiple of the usual fleet: where steady
 /// loads end up (5 to 20) and far below bursty ones, for the price rises in hours and the first hours should not be the
@@ -278,7 +278,12 @@ impl Course {
         {
             return;
         }
+        let before = self.long();
         self.lead_s = lead_s;
+        if objective.foresee {
+            // On public traces the price settles at up to twice as much for twice the start, on quiet ones at less.
+            self.price *= libm::sqrt(self.long() / before);
+        }
         let capacity = watch.memory.capacities.of(watch.strategy, watch.workload);
         let Some(online) = &mut self.online else { return };
         if let Some(capacity) = capacity {
@@ -327,7 +332,7 @@ impl Course {
         let allowed = objective.allowed();
         self.missed += (violates - self.missed) / known;
         // At an allowance of 0.1 % a violating step counts as much as a thousand good ones, at 1 % as a hundred.
-        let pull = (violates - AIM * allowed) * STEER * step / 5.0 * (allowed / 0.001).min(1.0);
+        let pull = (violates - self.aim(objective)) * STEER * step / 5.0 * (allowed / 0.001).min(1.0);
         self.turn(objective, pull);
         self.usual += (demand / capacity.usable.get() - self.usual) / known;
         let most = ready * unit * WORK_OFF_S;
@@ -348,14 +353,26 @@ impl Course {
         let (Some(choice), Some(online)) = (&self.choice, &self.online) else { return };
         let there = choice.needs.as_f64().max(ready);
         let Some(risk) = online.exceedance(0, there * capacity.momentary.get()) else { return };
-        let aim = AIM * objective.allowed();
+        let aim = self.aim(objective);
         self.turn(objective, FORETELL / (aim * steps) * (risk.min(MOST_FORETOLD) - aim));
+    }
+
+    /// The share of violating steps that is aimed at. A surge that no forecast saw lasts as long as a start, so of a longer
+    /// one more room is left for them.
+    fn aim(&self, objective: &Objective) -> f64 {
+        let unforeseen = if objective.foresee { self.long() } else { 1.0 };
+        AIM * objective.allowed() / unforeseen
+    }
+
+    /// How many times as long as a usual start a start is, at least 1.
+    fn long(&self) -> f64 {
+        (f64::from(self.lead_s) / USUAL_LEAD_S).max(1.0)
     }
 
     /// Turns the price by so much, in logarithms, within its bounds.
     fn turn(&mut self, objective: &Objective, pull: f64) {
         let dearest = (WORTH_OF_ALLOWANCE / objective.allowed()).max(FIRST_PRICE);
-        let least = LEAST_PRICE * (f64::from(self.lead_s) / USUAL_LEAD_S).max(1.0);
+        let least = LEAST_PRICE * self.long();
         self.price = (self.price * libm::exp(pull)).clamp(least.min(dearest), dearest);
     }
 
@@ -470,3 +487,21 @@ impl Course {
 
 /// A sample that comes within this last share of a step ends it: sources are a little early at times.
 const EARLY: f64 = 0.1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 58 % of the allowance; of a longer start, that over how many times as long it is, where load is foreseen.
+    #[test]
+    fn a_longer_start_aims_lower() {
+        let cases =
+            [(5, true, 0.58), (35, true, 0.58), (70, true, 0.29), (125, true, 0.1624), (125, false, 0.58)];
+        for (lead_s, foresee, expected) in cases {
+            let settings = serde_json::json!({ "signal": "rps", "violations": "1%", "foresee": foresee });
+            let objective: Objective = crate::strategy::testing::built(settings, serde_json::json!({}));
+            let aim = Course { lead_s, ..Course::default() }.aim(&objective);
+            assert!((aim - expected * 0.01).abs() < 1e-9, "{lead_s} s, {foresee}: {aim}");
+        }
+    }
+}

@@ -309,11 +309,40 @@ fn a_slow_answer_under_load_asks_for_more() {
 #[test]
 fn whatever_the_rate_of_samples_the_load_is_followed() {
     // Some hundred steps, until when the forecast is wide.
-    for (step_ms, minutes) in [(100, 30), (1000, 30), (15_000, 90), (20_000, 120)] {
+    for (step_ms, minutes) in [(100, 30), (1000, 30), (15_000, 90), (20_000, 240)] {
         let mut rig = Rig::new(&serde_json::json!({ "capacity": { "perReplica": 100 } }), 2);
         rig.step_ms = step_ms;
         rig.minutes(minutes, 1800.0);
         assert!((20..=24).contains(&rig.wanted), "every {step_ms} ms: {}", rig.wanted);
+    }
+}
+
+/// The price that the first decision names, by how long a start takes and whether load is foreseen: it begins at 20,
+/// grows with the root of (start and step) / 35 s, and without foresight is the least price at least.
+#[test]
+fn the_price_begins_higher_for_a_longer_start() {
+    let root = |lead_s: f64| 20.0 * (lead_s / 35.0).sqrt();
+    let cases = [
+        ("1s", true, 20.0),
+        ("30s", true, 20.0),
+        ("60s", true, root(65.0)),
+        ("2m", true, root(125.0)),
+        ("9m", true, 6.0 * 545.0 / 35.0),
+        ("30s", false, 20.0),
+        ("2m", false, 6.0 * 125.0 / 35.0),
+    ];
+    for (start_up, foresee, expected) in cases {
+        let strategy = serde_json::json!({
+            "capacity": { "perReplica": 100 }, "startUp": start_up, "foresee": foresee,
+        });
+        let mut rig = Rig::new(&strategy, 2);
+        assert!(rig.rps(180.0) > 2, "what is not known yet is met by more");
+        let Some(Reason::ObjectiveNeeds { weighed }) = rig.last.as_ref().unwrap().main_reason() else {
+            panic!("{start_up}: {:?}", rig.last);
+        };
+        // In replica-seconds: that of the two that the load takes.
+        let price = weighed.price.get() / 2.0;
+        assert!((price / expected - 1.0).abs() < 1e-3, "{start_up}, {foresee}: {price}, not {expected}");
     }
 }
 
