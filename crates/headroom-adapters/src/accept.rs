@@ -3,6 +3,8 @@
 //! Certificates are replaced while programs run, so the files are looked at for each connection. They are replaced one by
 //! one: until they belong together again, the last ones that did are used.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,6 +18,8 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+/// More of a file is not read: bundles of all the world's authorities take a quarter of it.
+const LARGEST: u64 = 1024 * 1024;
 /// How long TLS may take to be agreed on.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
 
@@ -95,8 +99,13 @@ impl Acceptor {
     }
 
     fn read(&self) -> Result<Read, String> {
-        let read =
-            |file: &PathBuf| std::fs::read(self.base.join(file)).map_err(|error| self.wrong(file, &error));
+        let read = |file: &PathBuf| -> Result<Vec<u8>, String> {
+            let mut read = Vec::new();
+            File::open(self.base.join(file))
+                .and_then(|open| open.take(LARGEST).read_to_end(&mut read))
+                .map_err(|error| self.wrong(file, &error))?;
+            Ok(read)
+        };
         Ok(Read {
             certificate: read(&self.files.certificate)?,
             key: read(&self.files.key)?,

@@ -99,7 +99,13 @@ fn over_tls(
 ) -> impl Stream<Item = std::io::Result<TlsStream<TcpStream>>> {
     let agreed = incoming.map(move |stream| {
         let acceptor = Arc::clone(&acceptor);
-        async move { acceptor.accept(stream.ok()?).await.ok().map(Ok) }
+        async move {
+            let agreed = acceptor.accept(stream.ok()?).await;
+            agreed
+                .inspect_err(|error| tracing::debug!(error, "external scaling: a connection is sent away"))
+                .ok()
+                .map(Ok)
+        }
     });
     agreed.buffer_unordered(HANDSHAKES).filter_map(std::future::ready)
 }

@@ -23,6 +23,8 @@ impl Refusals {
     pub(super) fn explain(&self, figure: Figure, fresh_for: Span, at: Timestamp) -> Figure {
         let is_recent = |then: Timestamp| at.since(then) <= fresh_for;
         match &self.0 {
+            // Its series comes; there is nothing to measure in it.
+            _ if figure == Err(Absence::Idle) => figure,
             Some((then, why)) if is_recent(*then) && !figure.as_ref().is_ok_and(|(of, _)| is_recent(*of)) => {
                 Err(Absence::SourceFailed(why.clone()))
             }
@@ -46,6 +48,11 @@ mod tests {
         refusals.note(at(18), "garbage".to_owned());
         let failed = Err(Absence::SourceFailed("garbage".to_owned()));
         assert_eq!(explained(&refusals, Err(Absence::Empty)), failed);
+        assert_eq!(
+            explained(&refusals, Err(Absence::Idle)),
+            Err(Absence::Idle),
+            "nothing to measure is no fault"
+        );
         assert_eq!(explained(&refusals, Ok((at(14), 1.0))), failed, "too old to act on");
         assert_eq!(explained(&refusals, Ok((at(19), 1.0))), Ok((at(19), 1.0)), "another sender is well");
     }

@@ -13,7 +13,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use headroom_core::fleet::{Ask, OtlpAsk, OtlpSettings, ScrapeAsk};
-use headroom_core::reading::Absence;
 use headroom_core::units::{Span, Timestamp};
 use headroom_engine::driver::now;
 use tokio::net::TcpListener;
@@ -114,11 +113,7 @@ impl Reader for Otlp {
         let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
         self.reckoner.begin();
         self.reckoner.take_in(store.shown(at), at);
-        let explained = |(figure, fresh_for): (Figure, &Span)| match figure {
-            // Its series comes; there is nothing to measure in it.
-            Err(Absence::Idle) => figure,
-            _ => store.refusals.explain(figure, *fresh_for, at),
-        };
+        let explained = |(figure, fresh_for): (Figure, &Span)| store.refusals.explain(figure, *fresh_for, at);
         Ok(self.reckoner.figures(at, None).into_iter().zip(&self.fresh_for).map(explained).collect())
     }
 }
