@@ -143,7 +143,7 @@ pub struct WorkloadView {
     /// What is foreseen of its load, where a signal is forecast (of several: the first by name).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forecast: Option<Foresight>,
-    /// How the forecast has done that an objective acts on (of several objectives: the first's).
+    /// How the forecast has done that an objective acts on (of several objectives: the first's that has a record).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub near: Option<NearForecast>,
     /// What it costs now, where the price is known.

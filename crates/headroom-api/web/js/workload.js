@@ -587,8 +587,9 @@ function foresight({ signal, unit, accuracy }) {
 
 /** How good the forecast has been that an objective acts on, beside the present load. */
 function near({ signal, unit, within, evidence, loss, naiveLoss, proved }) {
-  const better = naiveLoss > 0 ? 1 - loss / naiveLoss : 0;
-  const value = t(better < 0 ? "nearWorse" : "forecastBetter", { share: amount(Math.abs(better), "ratio") });
+  const better = naiveLoss > 0 ? 1 - loss / naiveLoss : loss > 0 ? null : 0;
+  // Of nothing there is no share.
+  const value = better === null ? t("nearWorse", { share: "–" }) : t(better < 0 ? "nearWorse" : "forecastBetter", { share: amount(Math.abs(better), "ratio") });
   const more = [t("nearMore", { loss: amount(loss, unit), naive: amount(naiveLoss, unit), n: Math.round(evidence) }), proved === "alike" && t("nearAlike")];
   return fact(t("nearOf", { signal, ahead: length(parseSpan(within)) }), proved === "worse" ? h("span", { class: "count starting" }, value) : value, more.filter(Boolean).join("; "));
 }
