@@ -467,7 +467,7 @@ impl Memory {
     /// How the forecasts have done that objectives act on, in the order of the policy.
     pub fn near_forecasts<'a>(&'a self, workload: &'a Workload) -> impl Iterator<Item = NearForecast> + 'a {
         workload.strategies.iter().zip(&self.strategies).filter_map(|pair| match pair {
-            (Strategy::Objective(objective), StrategyMemory::Objective(course)) => {
+            (Strategy::Objective(objective), StrategyMemory::Objective(course)) if objective.foresee => {
                 let signal = objective.demand(workload)?;
                 let unit = workload.signals.get(signal)?.unit();
                 Some(NearForecast::new(signal, unit, &course.standing()?))

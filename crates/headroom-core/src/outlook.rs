@@ -220,7 +220,7 @@ pub struct NearForecast {
     pub signal: SignalName,
     /// The unit of its load.
     pub unit: Unit,
-    /// So far ahead.
+    /// So far ahead. Where what a start takes has changed, what was judged before counts on, fading.
     pub within: Span,
     /// About how many forecasts that came due it rests on.
     pub evidence: f64,

@@ -40,6 +40,21 @@ impl World {
 
     /// The same with some of the workload replaced.
     fn with(changes: &serde_json::Value) -> Self {
+        let two = Replicas(2);
+        Self {
+            controller: Controller::new(Arc::new(Fleet::new(Self::fleet(changes)).unwrap())),
+            alerts: Alerts::default(),
+            at: Timestamp::from_millis(1_000_000_000_000),
+            target: Ok(TargetStatus { wanted: two, ready: two, ..TargetStatus::default() }),
+            refuses: None,
+            starts: true,
+            settings: AlertSettings::default(),
+            told: Vec::new(),
+            progress: BTreeMap::new(),
+        }
+    }
+
+    fn fleet(changes: &serde_json::Value) -> FleetDocument {
         let mut workload = json!({
                 "target": { "process": { "command": ["app"] } },
                 "price": "0.1 USD/h",
@@ -56,23 +71,11 @@ impl World {
         for (name, value) in changes.as_object().unwrap() {
             workload[name] = value.clone();
         }
-        let document: FleetDocument = serde_json::from_value(json!({
+        serde_json::from_value(json!({
             "apiVersion": "headroom.dev/v1alpha1", "kind": "Fleet", "metadata": { "name": "shop" },
             "spec": { "workloads": { "web": workload } },
         }))
-        .unwrap();
-        let two = Replicas(2);
-        Self {
-            controller: Controller::new(Arc::new(Fleet::new(document).unwrap())),
-            alerts: Alerts::default(),
-            at: Timestamp::from_millis(1_000_000_000_000),
-            target: Ok(TargetStatus { wanted: two, ready: two, ..TargetStatus::default() }),
-            refuses: None,
-            starts: true,
-            settings: AlertSettings::default(),
-            told: Vec::new(),
-            progress: BTreeMap::new(),
-        }
+        .unwrap()
     }
 
     fn web() -> WorkloadName {
@@ -227,6 +230,20 @@ fn replicas_that_do_not_become_ready_are_told() {
     assert_eq!(world.told(), [(Stuck, Resolved)]);
 }
 
+/// A controller that was away while replicas started has not seen that they do not.
+#[test]
+fn the_time_of_a_restart_is_no_time_in_which_replicas_were_stuck() {
+    let mut world = World::new();
+    world.starts = false;
+    world.pass(200, Some(4.0), Some(0.5));
+    world.restart();
+    world.at = world.at.plus(Span::minutes(20));
+    world.pass(30, Some(4.0), Some(0.5));
+    assert_eq!(world.told(), []);
+    world.pass(120, Some(4.0), Some(0.5));
+    assert_eq!(world.told(), [(Stuck, Raised)], "it goes on where it stood");
+}
+
 #[test]
 fn a_target_out_of_sight_is_told() {
     let mut world = World::new();
@@ -338,13 +355,17 @@ fn a_day_of_idling_goes_on_over_a_restart() {
 /// "as now" is the better forecast.
 #[test]
 fn a_forecast_that_an_objective_acts_on_and_that_loses_to_as_now_is_told() {
-    let mut world = World::with(&json!({
-        "replicas": { "min": 1, "max": 50 },
-        "signals": { "want": { "push": { "unit": "perSecond" }, "freshFor": "1m" },
-                     "cpu": { "process": "cpu", "freshFor": "1m" } },
-        "strategies": [{ "objective": { "signal": "want", "capacity": { "perReplica": 100 } } }],
-        "guards": {},
-    }));
+    let policy = |foresee: bool| {
+        json!({
+            "replicas": { "min": 1, "max": 50 },
+            "signals": { "want": { "push": { "unit": "perSecond" }, "freshFor": "1m" },
+                         "cpu": { "process": "cpu", "freshFor": "1m" } },
+            "strategies": [{ "objective": {
+                "signal": "want", "capacity": { "perReplica": 100 }, "foresee": foresee } }],
+            "guards": {},
+        })
+    };
+    let mut world = World::with(&policy(true));
     let five = Span::seconds(5);
     let proved = |world: &World| {
         let workload = world.controller.fleet().workload(&World::web()).unwrap();
@@ -382,6 +403,13 @@ fn a_forecast_that_an_objective_acts_on_and_that_loses_to_as_now_is_told() {
     world.restart();
     world.pass_by(five, 10, Some(1000.0), Some(0.5));
     assert_eq!(forecasts(&mut world), [], "a restart neither ends it nor tells it again");
+    // What it advises ends it.
+    let (alerts, controller) = (world.alerts.clone(), world.controller.snapshot());
+    world.put(Input::FleetChanged { at: world.at, fleet: World::fleet(&policy(false)) });
+    world.pass_by(five, 10, Some(1000.0), Some(0.5));
+    assert_eq!(forecasts(&mut world), [(ForecastDemoted, Resolved)]);
+    world.alerts = alerts;
+    world.controller = Controller::restore(controller).unwrap();
     // A wave of ten minutes is foreseen: within hours it is ahead again.
     for step in 0..6_000 {
         let wave = 1000.0 + 600.0 * libm::sin(f64::from(step) / 20.0);

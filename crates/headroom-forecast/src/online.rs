@@ -274,7 +274,11 @@ impl Record {
     fn judge(&mut self, o: &Open, demand: f64, z: f64, keep: f64) {
         let middle = &mut self.middles[o.mood as usize];
         let off = |said: f64| (demand - o.level * libm::exp(said)).abs();
-        let (loss, naive) = (off(o.mean + o.spread * *middle), off(o.phi[NEWEST]));
+        let (mut loss, naive) = (off(o.mean + o.spread * *middle), off(o.phi[NEWEST]));
+        // The middle is known to its own step. Less is no difference: of a load that stands still "as now" is never off.
+        if (naive - loss).abs() <= 1.1 * MIDDLE_STEP * o.spread * o.level {
+            loss = naive;
+        }
         *middle += if z > *middle { MIDDLE_STEP } else { -MIDDLE_STEP };
         let better = naive - loss;
         self.weight = self.weight * keep + 1.0;
@@ -497,6 +501,10 @@ impl OnlineForecaster {
     /// Seconds between samples.
     pub fn step_s(&self) -> u32 {
         self.step_s
+    }
+    /// Whether the mean is forecast, or load expected to stay as it is.
+    pub fn foresees(&self) -> bool {
+        self.foresees
     }
     /// Samples measured so far.
     pub fn measured(&self) -> u64 {

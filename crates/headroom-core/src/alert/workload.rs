@@ -13,6 +13,7 @@ use crate::observation::PoolStatus;
 use crate::outlook::Proved;
 use crate::reading::{Absence, Reading};
 use crate::reason::Reason;
+use crate::strategy::{Objective, Strategy};
 use crate::units::{Level, Replicas, Span, Timestamp, Unit};
 
 /// A stretch in which turns of the count are counted.
@@ -41,9 +42,9 @@ pub struct Seen<'a> {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Progress {
-    /// Since when too few replicas are ready without one more having become so: the count that was ready then.
+    /// The stretch in which too few replicas are ready without one more having become so: the count that was ready then.
     #[serde(skip_serializing_if = "Option::is_none")]
-    short: Option<(Timestamp, Replicas)>,
+    short: Option<(Stretch, Replicas)>,
     /// Whether its forecasts have counted.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     forecast_counted: bool,
@@ -57,29 +58,48 @@ pub struct Progress {
     idle: Option<IdleTime>,
 }
 
+/// A stretch of time in which something was seen at each look.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Stretch {
+    /// Since when, without the time in which nothing was seen.
+    since: Timestamp,
+    /// The minute of the last look: finer, it would have to be written down with each.
+    minute: Timestamp,
+}
+
+impl Stretch {
+    fn new(at: Timestamp) -> Self {
+        Self { since: at, minute: minute_of(at) }
+    }
+
+    /// Goes on with a look at `at`. Whole minutes in which nothing was seen don't count: what is absent says nothing.
+    fn go_on(self, at: Timestamp) -> Self {
+        let minute = minute_of(at);
+        let unseen = minute.since(self.minute.plus(MINUTE));
+        Self { since: self.since.plus(unseen), minute }
+    }
+}
+
 /// A stretch in which a least count is far more than was needed.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct IdleTime {
-    /// Since when, without the time in which nothing was seen.
-    since: Timestamp,
-    /// The minute in which this was seen last: finer, it would have to be written down with each look.
-    minute: Timestamp,
+    /// How long.
+    #[serde(flatten)]
+    over: Stretch,
     /// The largest share that was needed.
     most: Level,
 }
 
 impl IdleTime {
     fn new(at: Timestamp, share: Level) -> Self {
-        Self { since: at, minute: minute_of(at), most: share }
+        Self { over: Stretch::new(at), most: share }
     }
 
-    /// Goes on with a look at `at`. Whole minutes in which nothing was seen don't count: what is absent says nothing.
     fn go_on(self, at: Timestamp, share: Level) -> Self {
-        let minute = minute_of(at);
-        let unseen = minute.since(self.minute.plus(MINUTE));
         let most = if share > self.most { share } else { self.most };
-        Self { since: self.since.plus(unseen), minute, most }
+        Self { over: self.over.go_on(at), most }
     }
 }
 
@@ -210,13 +230,14 @@ fn stuck(
         progress.short = None;
         return Stand::Clear;
     }
-    let since = match progress.short {
-        Some((since, ready)) if status.ready <= ready => since,
-        _ => seen.at,
+    let over = match progress.short {
+        Some((over, ready)) if status.ready <= ready => over.go_on(seen.at),
+        _ => Stretch::new(seen.at),
     };
     // One that dies is no progress when it comes back.
     let most = progress.short.map_or(status.ready, |(_, ready)| ready.max(status.ready));
-    progress.short = Some((since, most));
+    progress.short = Some((over, most));
+    let since = over.since;
     let expected = seen.memory.start_ups().expected().unwrap_or(Span::ZERO);
     if seen.at.since(since) < settings.stuck_after.max(expected.times(PATIENCE)) {
         return Stand::Clear;
@@ -264,6 +285,16 @@ fn forecast_demoted(
     }
     if stand != Stand::Unknown {
         return stand;
+    }
+    // What no objective acts on any more can't lose.
+    let acts_on = |name: &SignalName| {
+        let acts = |objective: &Objective| objective.foresee && objective.demand(seen.workload) == Some(name);
+        seen.workload.strategies.iter().any(|s| matches!(s, Strategy::Objective(o) if acts(o)))
+    };
+    let lost = progress.lost.len();
+    progress.lost.retain(acts_on);
+    if progress.lost.len() < lost {
+        stand = Stand::Clear;
     }
     for near in seen.memory.near_forecasts(seen.workload) {
         let is_lost = match near.proved {
@@ -316,7 +347,7 @@ fn idle(
     }
     let idle = progress.idle.map_or_else(|| IdleTime::new(seen.at, share), |idle| idle.go_on(seen.at, share));
     progress.idle = Some(idle);
-    let IdleTime { since, most, .. } = idle;
+    let IdleTime { over: Stretch { since, .. }, most } = idle;
     if seen.at.since(since) < settings.idle_after {
         // What was raised before a restart is not over because the controller has not seen it for a day.
         return Stand::Unknown;

@@ -160,6 +160,11 @@ fn what_is_foreseen_is_judged_against_as_now_by_what_came() {
     };
     let jumped = judged((0..40_000).map(|_| jump()).collect());
     assert!(jumped.is_worse() && !jumped.is_better(), "{jumped:?}");
+    // Of one that stands still both are right, whatever it is.
+    for still in [0.0, 0.3, 1000.0] {
+        let judged = judged(vec![still; 3000]);
+        assert!(!judged.is_better() && !judged.is_worse(), "{still}: {judged:?}");
+    }
     // In the first hour nothing is said, and without foresight never.
     let early = judged((0..600).map(wave).collect());
     assert!(early.better_by == 0.0 && early.evidence > 500.0, "{early:?}");

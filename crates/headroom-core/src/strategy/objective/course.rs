@@ -24,14 +24,14 @@ const STEPS: [u32; 5] = [5, 10, 15, 30, 60];
 const SPARSE_AFTER: u32 = 8;
 /// A gap longer than this, in steps of a week, tells nothing more of the phase.
 const WEEK_S: u64 = 604_800;
-/// The share of the allowed violations that is aimed at, for starts of up to half a minute. The rest is for what the past
+/// The share of the allowed violations that is aimed at, for a usual lead. The rest is for what the past
 /// does not show: surges that no price prevents come on top of it (ADR 0064).
 const AIM: f64 = 0.58;
 /// What a violating second costs at first, in replica-seconds, as a multiple of the usual fleet: where steady
 /// loads end up (5 to 20) and far below bursty ones, for the price rises in hours and the first hours should not be the
 /// dearest.
 const FIRST_PRICE: f64 = 20.0;
-/// The least multiple, for starts of up to half a minute. Where load is so smooth that far less than the allowance would be
+/// The least multiple, for a usual lead. Where load is so smooth that far less than the allowance would be
 /// missed, the last replicas cost next to nothing: at 6 instead of 2, the public traces missed a twentieth less for a
 /// sixth of a percent more. It grows with a longer start, for what is short then stays short as long as a start takes.
 const LEAST_PRICE: f64 = 6.0;
@@ -238,7 +238,8 @@ impl Course {
         if step_s > self.step_s {
             let kept = std::mem::take(self);
             *self =
-                Self { step_s, price: kept.price, usual: kept.usual, needed: kept.needed, ..Self::default() };
+                // The price is that of a start so long.
+                Self { step_s, lead_s: kept.lead_s, price: kept.price, usual: kept.usual, needed: kept.needed, ..Self::default() };
             self.origin = Some(at);
         }
     }
@@ -268,6 +269,8 @@ impl Course {
         )]
         let lead_s = (start_up.as_secs_f64().min(600.0 - 60.0).ceil() as u32) + self.step_s;
         let lead_s = lead_s.div_ceil(self.step_s) * self.step_s;
+        // What was learned with foresight says nothing of the spread without, nor the other way round.
+        self.online.take_if(|online| online.foresees() != objective.foresee);
         if self.online.is_none() {
             let made = OnlineForecaster::new(self.step_s, &[lead_s]).ok();
             self.online =
@@ -281,8 +284,8 @@ impl Course {
         let before = self.long();
         self.lead_s = lead_s;
         if objective.foresee {
-            // On public traces the price settles at up to twice as much for twice the start, on quiet ones at less.
-            self.price *= libm::sqrt(self.long() / before);
+            // On public traces the price settles at 1.3 to 4.3 times as much for twice the start (ADR 0064).
+            self.turn(objective, 0.5 * libm::log(self.long() / before));
         }
         let capacity = watch.memory.capacities.of(watch.strategy, watch.workload);
         let Some(online) = &mut self.online else { return };
@@ -503,5 +506,17 @@ mod tests {
             let aim = Course { lead_s, ..Course::default() }.aim(&objective);
             assert!((aim - expected * 0.01).abs() < 1e-9, "{lead_s} s, {foresee}: {aim}");
         }
+    }
+
+    /// A step that is lengthened keeps the price and the start that it is for: else it would be raised for that again.
+    #[test]
+    fn a_longer_step_keeps_the_price_with_its_start() {
+        let at = |sample: i64| Timestamp::from_millis(sample * 15_000);
+        let mut course = Course { lead_s: 125, price: 37.8, newest: Some(at(0)), ..Course::default() };
+        for sample in 1..=i64::from(SPARSE_AFTER) {
+            course.notice_spacing(at(sample));
+            course.newest = Some(at(sample));
+        }
+        assert_eq!((course.step_s, course.lead_s, course.price), (15, 125, 37.8));
     }
 }

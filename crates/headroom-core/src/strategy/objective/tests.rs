@@ -8,10 +8,11 @@ use proptest::prelude::*;
 use super::*;
 use crate::controller::{Controller, Effect, Input, Measured, Settled, Snapshot};
 use crate::decision::Decision;
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, FleetDocument};
 use crate::names::WorkloadName;
 use crate::observation::TargetStatus;
 use crate::reading::{Absence, Sample};
+use crate::reason::Weighed;
 use crate::say::{Language, headline};
 use crate::strategy::testing::{Case, abstains, any_case, behaves, problems};
 use crate::units::Timestamp;
@@ -36,8 +37,8 @@ struct Rig {
 }
 
 impl Rig {
-    fn new(strategy: &serde_json::Value, begin: u32) -> Self {
-        let document = serde_json::from_value(serde_json::json!({
+    fn fleet(strategy: &serde_json::Value) -> FleetDocument {
+        serde_json::from_value(serde_json::json!({
             "apiVersion": "headroom.dev/v1alpha1", "kind": "Fleet", "metadata": { "name": "test" },
             "spec": { "workloads": { "web": {
                 "target": { "process": { "command": ["app"] } },
@@ -50,9 +51,11 @@ impl Rig {
                 "strategies": [{ "objective": strategy }],
             } } }
         }))
-        .unwrap();
-        let fleet = Arc::new(Fleet::new(document).unwrap());
-        let controller = Controller::new(fleet);
+        .unwrap()
+    }
+
+    fn new(strategy: &serde_json::Value, begin: u32) -> Self {
+        let controller = Controller::new(Arc::new(Fleet::new(Self::fleet(strategy)).unwrap()));
         let (now, noise) = (1_800_000_000_000, 1);
         Self {
             controller,
@@ -141,6 +144,14 @@ impl Rig {
             (lowest, highest) = (lowest.min(count), highest.max(count));
         }
         (lowest, highest)
+    }
+}
+
+/// What was weighed for the latest decision, which is for more.
+fn needed(rig: &Rig) -> &Weighed {
+    match rig.last.as_ref().unwrap().main_reason() {
+        Some(Reason::ObjectiveNeeds { weighed }) => weighed,
+        other => panic!("{other:?}"),
     }
 }
 
@@ -337,12 +348,31 @@ fn the_price_begins_higher_for_a_longer_start() {
         });
         let mut rig = Rig::new(&strategy, 2);
         assert!(rig.rps(180.0) > 2, "what is not known yet is met by more");
-        let Some(Reason::ObjectiveNeeds { weighed }) = rig.last.as_ref().unwrap().main_reason() else {
-            panic!("{start_up}: {:?}", rig.last);
-        };
         // In replica-seconds: that of the two that the load takes.
-        let price = weighed.price.get() / 2.0;
+        let price = needed(&rig).price.get() / 2.0;
         assert!((price / expected - 1.0).abs() < 1e-3, "{start_up}, {foresee}: {price}, not {expected}");
+    }
+}
+
+/// `foresee` may be changed while a workload runs: what was learned the other way is not gone on with.
+#[test]
+fn foresight_can_be_turned_off_and_on_while_it_runs() {
+    let policy = |foresee: bool| serde_json::json!({ "capacity": { "perReplica": 100 }, "startUp": "30s", "foresee": foresee });
+    let mut rig = Rig::new(&policy(true), 10);
+    rig.minutes(90, 900.0);
+    let judged = |rig: &Rig| {
+        let name = "web".parse().unwrap();
+        let workload = rig.controller.fleet().workload(&name).unwrap();
+        rig.controller.memory(&name).unwrap().near_forecasts(workload).count()
+    };
+    assert_eq!(judged(&rig), 1);
+    for (foresee, expected) in [(false, 0), (true, 1)] {
+        let at = rig.at();
+        let _ = rig.controller.handle(Input::FleetChanged { at, fleet: Rig::fleet(&policy(foresee)) });
+        assert_eq!(judged(&rig), 0, "of what was learned the other way nothing is told");
+        rig.minutes(30, 900.0);
+        assert_eq!(judged(&rig), expected, "foresee: {foresee}");
+        assert!(rig.wanted >= 10, "{}", rig.wanted);
     }
 }
 
