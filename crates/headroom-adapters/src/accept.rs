@@ -3,8 +3,6 @@
 //! Certificates are replaced while programs run, so the files are looked at for each connection. They are replaced one by
 //! one: until they belong together again, the last ones that did are used.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,11 +12,13 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
+use tokio::fs::File;
+use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-/// More of a file is not read: bundles of all the world's authorities take a quarter of it.
+/// A larger file is refused: bundles of all the world's authorities take a quarter of it.
 const LARGEST: u64 = 1024 * 1024;
 /// How long TLS may take to be agreed on.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
@@ -50,6 +50,17 @@ struct Read {
     clients: Option<Vec<u8>>,
 }
 
+/// Why TLS was not agreed on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotAgreed {
+    /// Who connected left without a word, as probes of health do.
+    #[error("who connected left")]
+    Left,
+    /// It can't be.
+    #[error("{0}")]
+    Wrong(String),
+}
+
 impl Acceptor {
     /// Speaks TLS with the certificate in `files`, and one of `within` inside of it, as its client chooses.
     pub(crate) fn new(files: ServerCertificate, base: &Path, within: &'static [&'static [u8]]) -> Self {
@@ -60,9 +71,9 @@ impl Acceptor {
     ///
     /// # Errors
     /// Where the files were never usable; names the one that is not.
-    pub(crate) fn config(&self) -> Result<Arc<ServerConfig>, String> {
+    pub(crate) async fn config(&self) -> Result<Arc<ServerConfig>, String> {
+        let read = self.read().await;
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        let read = self.read();
         if let (Ok(read), Some(used)) = (&read, &*used)
             && *read == used.read
         {
@@ -90,27 +101,41 @@ impl Acceptor {
     ///
     /// # Errors
     /// Where that is not possible, or not in time.
-    pub(crate) async fn accept(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, String> {
-        let config = self.config()?;
-        tokio::time::timeout(HANDSHAKE_WITHIN, TlsAcceptor::from(config).accept(stream))
-            .await
-            .map_err(|_| "TLS was not agreed on in time".to_owned())?
-            .map_err(|error| format!("TLS: {error}"))
+    pub(crate) async fn accept(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, NotAgreed> {
+        let agreed = async {
+            let config = self.config().await.map_err(NotAgreed::Wrong)?;
+            TlsAcceptor::from(config).accept(stream).await.map_err(|error| match error.kind() {
+                std::io::ErrorKind::UnexpectedEof => NotAgreed::Left,
+                _ => NotAgreed::Wrong(format!("TLS: {error}")),
+            })
+        };
+        let late = |_| NotAgreed::Wrong("TLS was not agreed on in time".to_owned());
+        tokio::time::timeout(HANDSHAKE_WITHIN, agreed).await.map_err(late)?
     }
 
-    fn read(&self) -> Result<Read, String> {
-        let read = |file: &PathBuf| -> Result<Vec<u8>, String> {
-            let mut read = Vec::new();
-            File::open(self.base.join(file))
-                .and_then(|open| open.take(LARGEST).read_to_end(&mut read))
-                .map_err(|error| self.wrong(file, &error))?;
-            Ok(read)
-        };
+    async fn read(&self) -> Result<Read, String> {
+        let ServerCertificate { certificate, key, client_ca } = &self.files;
         Ok(Read {
-            certificate: read(&self.files.certificate)?,
-            key: read(&self.files.key)?,
-            clients: self.files.client_ca.as_ref().map(read).transpose()?,
+            certificate: self.pem(certificate).await?,
+            key: self.pem(key).await?,
+            clients: match client_ca {
+                Some(file) => Some(self.pem(file).await?),
+                None => None,
+            },
         })
+    }
+
+    async fn pem(&self, file: &Path) -> Result<Vec<u8>, String> {
+        let mut pem = Vec::new();
+        let read = async {
+            let open = File::open(self.base.join(file)).await?;
+            open.take(LARGEST + 1).read_to_end(&mut pem).await
+        };
+        read.await.map_err(|error| self.wrong(file, &error))?;
+        if pem.len() as u64 > LARGEST {
+            return Err(self.wrong(file, &format!("it is larger than {LARGEST} bytes")));
+        }
+        Ok(pem)
     }
 
     fn wrong(&self, file: &Path, why: &dyn std::fmt::Display) -> String {

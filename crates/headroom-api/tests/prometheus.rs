@@ -70,9 +70,7 @@ impl Prometheus {
              ['{target}'] }}]\n"
         );
         std::fs::write(&config, text).expect("written");
-        // Free a moment ago: nobody else on this machine takes ports in a row.
-        let address =
-            std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port");
+        let address = SocketAddr::from(([127, 0, 0, 1], headroom_testkit::port::free()));
         let process = Command::new("prometheus")
             .arg(format!("--config.file={}", config.display()))
             .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))

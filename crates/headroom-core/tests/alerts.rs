@@ -351,6 +351,19 @@ fn a_day_of_idling_goes_on_over_a_restart() {
     assert_eq!(needed.told(), [], "half of it was needed just before");
 }
 
+/// What was needed of one least count says nothing of another.
+#[test]
+fn a_day_of_idling_begins_anew_with_another_minimum() {
+    let policy = |min: u32| json!({ "replicas": { "min": min, "max": 40 } });
+    let mut world = World::with(&policy(20));
+    world.pass_by(Span::minutes(1), 23 * 60, Some(2.0), Some(0.1));
+    world.put(Input::FleetChanged { at: world.at, fleet: World::fleet(&policy(10)) });
+    world.pass_by(Span::minutes(1), 10 * 60, Some(0.5), Some(0.1));
+    assert_eq!(world.told(), [], "two of ten were needed this morning");
+    world.pass_by(Span::minutes(1), 14 * 60 + 1, Some(0.5), Some(0.1));
+    assert_eq!(world.told(), [(IdleResources, Raised)]);
+}
+
 /// What an objective acts on seconds ahead is judged too: where a load stands at one of two levels and changes at random,
 /// "as now" is the better forecast.
 #[test]
@@ -405,11 +418,21 @@ fn a_forecast_that_an_objective_acts_on_and_that_loses_to_as_now_is_told() {
     assert_eq!(forecasts(&mut world), [], "a restart neither ends it nor tells it again");
     // What it advises ends it.
     let (alerts, controller) = (world.alerts.clone(), world.controller.snapshot());
-    world.put(Input::FleetChanged { at: world.at, fleet: World::fleet(&policy(false)) });
-    world.pass_by(five, 10, Some(1000.0), Some(0.5));
-    assert_eq!(forecasts(&mut world), [(ForecastDemoted, Resolved)]);
-    world.alerts = alerts;
-    world.controller = Controller::restore(controller).unwrap();
+    let mut of_another = policy(true);
+    of_another["signals"]["jobs"] = json!({ "push": { "unit": "perSecond" } });
+    of_another["strategies"][0]["objective"]["signal"] = json!("jobs");
+    let mut by_another = policy(true);
+    by_another["signals"]["want"]["forecast"] = json!({});
+    by_another["strategies"] =
+        json!([{ "predictive": { "mode": "forecastAndScale", "signal": "want", "perReplica": 100 } }]);
+    for ends in [policy(false), of_another, by_another] {
+        world.put(Input::FleetChanged { at: world.at, fleet: World::fleet(&ends) });
+        world.pass_by(five, 10, Some(1000.0), Some(0.5));
+        assert_eq!(proved(&world), None, "{ends}");
+        assert_eq!(forecasts(&mut world), [(ForecastDemoted, Resolved)], "{ends}");
+        world.alerts = alerts.clone();
+        world.controller = Controller::restore(controller.clone()).unwrap();
+    }
     // A wave of ten minutes is foreseen: within hours it is ahead again.
     for step in 0..6_000 {
         let wave = 1000.0 + 600.0 * libm::sin(f64::from(step) / 20.0);

@@ -35,7 +35,7 @@ use crate::outbox::{Notifiers, Outbox};
 use crate::plan::{self, Plan, PlanEntry};
 use crate::ports::{Leave, News, Source, Target, TargetError};
 use crate::repeated::Repeated;
-use crate::sources::{Sources, Turn};
+use crate::sources::{Sources, Turn, is_source};
 use crate::watch::{Found, Watch};
 
 /// Messages that may wait for the loop. A source that finds the queue full waits; it loses nothing.
@@ -321,6 +321,10 @@ impl Round {
 impl Driver {
     async fn run(mut self, targets: Targets, mut inbox: mpsc::Receiver<Message>) {
         self.retarget(targets);
+        // What was raised before may be about what the policy has no more.
+        let mut round = Round::begin();
+        round.found(self.watch.fit(self.controller.fleet(), round.batch.at));
+        self.finish(round).await;
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut messages = Vec::with_capacity(BATCH);
@@ -482,7 +486,7 @@ impl Driver {
     fn retell(&mut self, notifiers: Notifiers, at: Timestamp, round: &mut Round) {
         let fleet = self.controller.fleet();
         self.sources.keep(|name| is_source(fleet, name));
-        round.found(self.watch.fit(fleet, &self.sources, at));
+        round.found(self.watch.fit(fleet, at));
         self.outbox.change(fleet.name(), notifiers);
         let link = fleet.notify().and_then(|notify| notify.link.clone());
         self.outbox.page(link.or_else(|| self.page.clone()));
@@ -700,7 +704,7 @@ impl Driver {
 
     /// Commits a batch, after whatever an earlier failure left behind.
     async fn write(&mut self, batch: Batch) -> Result<(), String> {
-        let is_empty = batch.inputs.is_empty() && batch.decisions.is_empty() && batch.snapshot.is_none();
+        let is_empty = batch.is_empty();
         if !is_empty {
             self.unwritten.push_back(Arc::new(batch));
         }
@@ -711,12 +715,16 @@ impl Driver {
             match appended {
                 Ok(_) => drop(self.unwritten.pop_front()),
                 Err(error) => {
-                    if !error.may_pass() {
-                        self.unwritten.pop_front();
+                    if !error.may_pass()
+                        && let Some(batch) = self.unwritten.pop_front()
+                    {
+                        self.watch.not_kept(&batch);
                     }
                     if self.unwritten.len() > UNWRITTEN {
                         // The memory as it will be stands for what is given up.
-                        self.unwritten.clear();
+                        for batch in self.unwritten.drain(..) {
+                            self.watch.not_kept(&batch);
+                        }
                         self.snapshot_at = Timestamp::from_millis(0);
                     }
                     let why = error.to_string();
@@ -981,12 +989,6 @@ fn log_settled(decision: &DecisionId, outcome: &Settled, took: Span) {
         Settled::Failed(error) => tracing::warn!(%decision, %took, %error, "settled: the target refused it"),
         Settled::Advised => tracing::info!(%decision, "settled: it was only said"),
     }
-}
-
-/// Whether `name` is what the policy calls a source, or the balancer, which needs no name there. What many parts share
-/// (the replicas' processes, values that are sent) has no health of its own.
-fn is_source(fleet: &Fleet, name: &str) -> bool {
-    name == "balancer" || fleet.sources().keys().any(|source| source.as_str() == name)
 }
 
 /// Takes the actions out of `effects` that are to be said and not done: in advise mode only what a person applied is

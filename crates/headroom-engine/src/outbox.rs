@@ -502,6 +502,15 @@ mod tests {
     use super::*;
     use crate::journal::{Batch, DataDir, Retention};
 
+    /// Waits for a condition, for as long as a busy machine may take: its time goes on where that of a test stands still.
+    async fn eventually(mut holds: impl AsyncFnMut() -> bool) {
+        let begun = std::time::Instant::now();
+        while !holds().await {
+            assert!(begun.elapsed() < Duration::from_secs(60), "it did not happen");
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// Fails so many times, then takes everything.
     struct Flaky {
         failures: AtomicU32,
@@ -575,9 +584,7 @@ mod tests {
 
         /// Waits until nothing is on its way any more.
         async fn all_told(&self) {
-            while !self.journal.untold().await.unwrap().is_empty() {
-                tokio::task::yield_now().await;
-            }
+            eventually(async || self.journal.untold().await.unwrap().is_empty()).await;
         }
     }
 
@@ -620,9 +627,7 @@ mod tests {
             assert!(down.next_step(language).is_some_and(|step| step.contains(part)));
         }
         assert_eq!(bench.taken.recv().await.unwrap().len(), 2);
-        while bench.figures().told == 0 {
-            tokio::task::yield_now().await;
-        }
+        eventually(async || bench.figures().told > 0).await;
         // At once, and not only when the journal has it too.
         let after = view(&bench);
         assert_eq!((after.state, after.waiting, after.why), (NotifierState::Fine, 0, None));
@@ -676,9 +681,7 @@ mod tests {
         assert!(begun.elapsed() >= Duration::from_secs(600), "{:?}", begun.elapsed());
         let expected: Vec<_> = ids.iter().map(|id| format!("{id} raised")).collect();
         assert_eq!(told, expected, "each once, in order");
-        while !journal.untold().await.unwrap().is_empty() {
-            tokio::task::yield_now().await;
-        }
+        eventually(async || journal.untold().await.unwrap().is_empty()).await;
         // One that ended after it was told and before that was written down tells again, under the same ids.
         let third = restart(0);
         third.resume(untold).await;
@@ -767,9 +770,7 @@ mod tests {
         bench.send(vec![quiet("stays", State::Raised), quiet("goes", State::Raised)]).await;
         bench.send(vec![quiet("goes", State::Resolved), delivery("loud", State::Raised, now())]).await;
         assert_eq!(bench.taken.recv().await.unwrap(), ["loud raised"]);
-        while bench.journal.untold().await.unwrap().len() != 1 {
-            tokio::task::yield_now().await;
-        }
+        eventually(async || bench.journal.untold().await.unwrap().len() == 1).await;
         assert_eq!(bench.journal.untold().await.unwrap()[0].news.alert.id, "stays");
     }
 }

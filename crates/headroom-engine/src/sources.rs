@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use headroom_core::alert::{self, AlertKind};
 use headroom_core::controller::Measured;
+use headroom_core::fleet::Fleet;
 use headroom_core::reading::Absence;
 use headroom_core::say::Language;
 use headroom_core::units::{Span, Timestamp};
@@ -117,6 +118,13 @@ impl Sources {
         };
         self.0.iter().map(view).collect()
     }
+}
+
+/// Whether `name` is what the policy calls a source, or the balancer, which needs no name there. What many parts share
+/// (the replicas' processes, values that are sent) has no health of its own.
+pub(crate) fn is_source(fleet: &Fleet, name: &str) -> bool {
+    let is_balanced = || fleet.workloads().values().any(|workload| workload.balancer.is_some());
+    name == "balancer" && is_balanced() || fleet.sources().keys().any(|source| source.as_str() == name)
 }
 
 /// Why a round failed, if all of it did.

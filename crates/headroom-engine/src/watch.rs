@@ -12,7 +12,8 @@ use headroom_core::fleet::{AlertSettings, Fleet};
 use headroom_core::names::WorkloadName;
 use headroom_core::units::Timestamp;
 
-use crate::sources::Sources;
+use crate::journal::Batch;
+use crate::sources::{Sources, is_source};
 
 /// What comes of a look.
 #[derive(Debug, Default)]
@@ -30,12 +31,14 @@ pub(crate) struct Found {
 pub(crate) struct Watch {
     alerts: Alerts,
     routes: Routes,
+    /// The alerts that are raised were not written down when they changed.
+    is_behind: bool,
 }
 
 impl Watch {
     /// Goes on with what was raised before, and with what was on its way.
     pub(crate) fn restore(raised: Vec<Alert>, progress: BTreeMap<WorkloadName, Progress>) -> Self {
-        Self { alerts: Alerts::restore(raised, progress), routes: Routes::default() }
+        Self { alerts: Alerts::restore(raised, progress), routes: Routes::default(), is_behind: false }
     }
 
     /// The alerts that are raised, the most severe first.
@@ -81,7 +84,16 @@ impl Watch {
             found.deliveries.extend(self.routes.repeats(notify, self.alerts.raised(), at));
         }
         found.progress = self.alerts.moved();
+        if std::mem::take(&mut self.is_behind) {
+            found.raised = Some(self.alerts.raised().cloned().collect());
+        }
         found
+    }
+
+    /// What was found before will not be written down: the next look finds it again.
+    pub(crate) fn not_kept(&mut self, batch: &Batch) {
+        self.is_behind |= batch.raised.is_some();
+        self.alerts.not_kept(batch.progress.keys().cloned());
     }
 
     /// Takes in a recorded decision.
@@ -92,9 +104,8 @@ impl Watch {
     }
 
     /// Ends what is about parts that a policy no longer has.
-    pub(crate) fn fit(&mut self, fleet: &Fleet, sources: &Sources, at: Timestamp) -> Found {
-        let names: Vec<&str> = sources.down().map(|(name, _)| name).collect();
-        let news = self.alerts.fit(at, fleet, &names);
+    pub(crate) fn fit(&mut self, fleet: &Fleet, at: Timestamp) -> Found {
+        let news = self.alerts.fit(at, fleet, |name| is_source(fleet, name));
         self.tell(fleet, &news)
     }
 

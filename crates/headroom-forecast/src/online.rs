@@ -75,6 +75,8 @@ const PRIOR: f64 = 90.0;
 const EXPECTED: f64 = 0.18;
 /// Errors are cut here, in logarithms: a factor of twelve either way.
 const CUT: f64 = 2.5;
+/// What is larger is no load but a mark of a program that has none (such as the largest `f64`), and squared no number.
+const LARGEST: f64 = 1e150;
 /// Which feature says how the newest sample stands to the level: all that "as it is now" knows.
 const NEWEST: usize = 1;
 /// So many standard errors between two mean losses are no chance: it is looked at for months, and two would come by chance
@@ -273,7 +275,8 @@ impl Record {
     /// Judges what was said of a `demand` with the floor on top.
     fn judge(&mut self, o: &Open, demand: f64, z: f64, keep: f64) {
         let middle = &mut self.middles[o.mood as usize];
-        let off = |said: f64| (demand - o.level * libm::exp(said)).abs();
+        // No further than the logarithms of loads are read.
+        let off = |said: f64| (demand - o.level * libm::exp(said.clamp(-CUT, CUT))).abs();
         let (mut loss, naive) = (off(o.mean + o.spread * *middle), off(o.phi[NEWEST]));
         // The middle is known to its own step. Less is no difference: of a load that stands still "as now" is never off.
         if (naive - loss).abs() <= 1.1 * MIDDLE_STEP * o.spread * o.level {
@@ -554,9 +557,9 @@ impl OnlineForecaster {
     }
 
     /// Takes in the load of the next step; `None` where nothing was measured. Values that are no loads
-    /// (NaN, infinite, negative) count as not measured.
+    /// (NaN, infinite, negative, [beyond all](LARGEST)) count as not measured.
     pub fn observe(&mut self, value: Option<f64>) {
-        let value = value.filter(|v| v.is_finite() && *v >= 0.0);
+        let value = value.filter(|v| (0.0..LARGEST).contains(v));
         self.taken += 1;
         self.recent.push_back(value);
         while self.recent.len() > self.span as usize {

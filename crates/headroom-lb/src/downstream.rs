@@ -256,8 +256,9 @@ async fn read_head<S: Stream>(
 /// not known.
 async fn refuse<S: Stream>(mut client: Downstream<S>, service: &LocalService, status: u16, says: String) {
     let counts = &service.tally().counts;
-    counts.requests.add_one();
+    // What is in a class is among all when both are read.
     count_status(counts, status);
+    counts.requests.add_one();
     if status == 408 {
         counts.timeout.add_one();
     }

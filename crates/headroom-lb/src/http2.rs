@@ -144,8 +144,8 @@ async fn handle(
         Ok(request) => request,
         Err(bad) => {
             let counts = &service.tally().counts;
-            counts.requests.add_one();
             count_status(counts, bad.status());
+            counts.requests.add_one();
             return own(bad.status(), &bad.to_string(), None);
         }
     };

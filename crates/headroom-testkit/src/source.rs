@@ -250,15 +250,16 @@ pub async fn suite(case: Case) {
 
 /// Reads until the good value comes; what comes before is absent, never another number.
 async fn until_well(source: &mut dyn Source, case: &Case) {
-    loop {
-        match next(source, case).await {
-            Ok(value) => {
-                assert!((value - case.value).abs() < 1e-9, "{value} instead of {}", case.value);
-                return;
+    let good = async {
+        loop {
+            match next(source, case).await {
+                Ok(value) => return value,
+                Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
             }
-            Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
         }
-    }
+    };
+    let value = tokio::time::timeout(NEVER, good).await.expect("a source that is well again says so");
+    assert!((value - case.value).abs() < 1e-9, "{value} instead of {}", case.value);
 }
 
 /// The next news of the signal.

@@ -73,7 +73,7 @@ pub async fn serve(
 ) -> Result<(SocketAddr, JoinHandle<()>), ServeError> {
     let acceptor = tls.map(|files| Arc::new(Acceptor::new(files, Path::new(""), &[b"h2"])));
     if let Some(acceptor) = &acceptor {
-        acceptor.config().map_err(ServeError::Tls)?;
+        acceptor.config().await.map_err(ServeError::Tls)?;
     }
     let listener = TcpListener::bind(listen).await?;
     let address = listener.local_addr()?;
@@ -102,7 +102,7 @@ fn over_tls(
         async move {
             let agreed = acceptor.accept(stream.ok()?).await;
             agreed
-                .inspect_err(|error| tracing::debug!(error, "external scaling: a connection is sent away"))
+                .inspect_err(|error| tracing::debug!(%error, "external scaling: a connection is sent away"))
                 .ok()
                 .map(Ok)
         }

@@ -157,7 +157,7 @@ impl Postgres {
         }
         let no = |e: tokio_postgres::Error| match e.as_db_error() {
             Some(_) => ReadError::Refused(said(&e)),
-            None => ReadError::Broken { why: said(&e) },
+            None => ReadError::Connect { at: self.settings.address.clone(), why: said(&e) },
         };
         let stream = Bounded { inner: self.address.connect().await?, left: Arc::clone(&self.left) };
         match &self.tls {

@@ -1,11 +1,11 @@
 //! Real servers as child processes, for every test program that needs one.
 
-use std::net::{TcpListener, UdpSocket};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
+
+pub(crate) use headroom_testkit::port::free as free_port;
 
 /// So long a test waits for a server.
 const NEVER: Duration = Duration::from_secs(90);
@@ -17,22 +17,6 @@ pub(crate) fn skip_real(what: &str) -> bool {
         eprintln!("skipped: HEADROOM_SKIP_REAL is set, so {what} is not started");
     }
     skip
-}
-
-/// A port of the loopback that is free for TCP and UDP. It is below those that the system gives to whoever asks for any,
-/// so only another call can give it again before it is taken, and each process begins elsewhere.
-pub(crate) fn free_port() -> u16 {
-    static ASKED: AtomicU32 = AtomicU32::new(0);
-    const FIRST: u16 = 20_000;
-    const PORTS: u32 = 12_000;
-    loop {
-        let next = std::process::id().wrapping_mul(97).wrapping_add(ASKED.fetch_add(1, Ordering::Relaxed));
-        let port = FIRST + u16::try_from(next % PORTS).unwrap();
-        let at = ("127.0.0.1", port);
-        if TcpListener::bind(at).is_ok() && UdpSocket::bind(at).is_ok() {
-            return port;
-        }
-    }
 }
 
 /// A server, killed with its children at the end of its test.

@@ -189,13 +189,13 @@ async fn nothing_is_started_while_it_can_not_be_recorded() {
 async fn a_replica_that_never_gets_healthy_is_replaced_and_its_last_probe_is_quoted() {
     let yard = Yard::new();
     let mut spec = yard.spec(&["--port", "$PORT", "--never-ready"]);
-    spec.health.start_grace = Duration::from_millis(700);
+    spec.health.start_grace = Duration::from_secs(3);
     let supervisor = yard.start(spec).await;
     supervisor.set_desired(1, None).await.unwrap();
     let first = until(&supervisor, "it runs", |status| pids(status).len() == 1).await;
     let status = until(&supervisor, "it is said", |status| finding(status, "never-ready").is_some()).await;
     let text = finding(&status, "never-ready").unwrap();
-    assert!(text.starts_with("not ready 700 ms after its start"), "{text}");
+    assert!(text.starts_with("not ready 3.0 s after its start"), "{text}");
     assert!(text.contains("GET /health answered 503 Service Unavailable: not well"), "{text}");
     assert!(text.contains("web-1 starts"), "{text}");
     gone(pids(&first)[0]).await;

@@ -38,6 +38,8 @@ async fn a_command_survives_all_faults() {
     let mut command =
         source("exec: { command: [sh, script] }", "exec: { from: subject }, unit: count", folder.path());
     until_value(&mut command, "value", 7.0).await;
+    // A machine that keeps a command from its turn for 400 ms makes it late; what it has to say comes with another round.
+    let late = fails_with("no answer within");
     for (fault, text, words) in [
         ("hangs", "sleep 600", "no answer within 400 ms"),
         ("hangs with children", "sleep 600 & sleep 600 & wait", "no answer within 400 ms"),
@@ -52,13 +54,14 @@ async fn a_command_survives_all_faults() {
     ] {
         become_(text);
         // A round that was under way may still end well.
-        let told = until(&mut command, "value", Result::is_err).await;
-        assert!(fails_with(words)(&told), "{fault}: {told:?}");
+        let expected = fails_with(words);
+        let told = until(&mut command, "value", |v| v.is_err() && (expected(v) || !late(v))).await;
+        assert!(expected(&told), "{fault}: {told:?}");
         become_("echo 7");
         until_value(&mut command, "value", 7.0).await;
     }
     become_("true");
-    let silent = until(&mut command, "value", Result::is_err).await;
+    let silent = until(&mut command, "value", |v| v.is_err() && !late(v)).await;
     assert_eq!(silent, Err(Absence::Empty), "silence is no failure, and no zero");
 }
 

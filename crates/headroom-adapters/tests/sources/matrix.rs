@@ -242,7 +242,7 @@ async fn parts(folder: &Path) -> Vec<Part> {
     parts.push(Part {
         word: "statsd",
         source: format!("statsd: {{ listen: \"127.0.0.1:{port}\" }}"),
-        signal: "statsd: { from: sick-statsd, metric: load }, unit: count, freshFor: 1s".to_owned(),
+        signal: "statsd: { from: sick-statsd, metric: load }, unit: count, freshFor: 3s".to_owned(),
         per_replica: "120".to_owned(),
         peer: sender(move |fault| send_packets(Arc::clone(&socket), fault)),
     });
@@ -250,7 +250,7 @@ async fn parts(folder: &Path) -> Vec<Part> {
     parts.push(Part {
         word: "otlp",
         source: format!("otlp: {{ listen: \"127.0.0.1:{port}\" }}"),
-        signal: "otlp: { from: sick-otlp, metric: depth }, unit: count, freshFor: 1s".to_owned(),
+        signal: "otlp: { from: sick-otlp, metric: depth }, unit: count, freshFor: 3s".to_owned(),
         per_replica: "120".to_owned(),
         peer: sender(move |fault| send_otlp(port, fault)),
     });

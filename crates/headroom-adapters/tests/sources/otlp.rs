@@ -132,6 +132,23 @@ async fn packed_requests_are_unpacked_within_bounds() {
     until_value(&mut source, "depth", 5.0).await;
 }
 
+/// What is refused is quoted by its first words, however long it is: it is told to people and written down each round.
+#[tokio::test]
+async fn what_is_refused_is_quoted_by_its_first_words() {
+    let port = free_port();
+    let fleet = policy(
+        &format!("pushed: {{ otlp: {{ listen: \"{}\" }} }}", at(port)),
+        "depth: { otlp: { from: pushed, metric: depth }, unit: count, every: 100ms, freshFor: 10m }",
+    );
+    let mut source = open(&fleet, Path::new("/")).remove(0);
+    let _ = until(&mut source, "depth", |v| *v == Err(Absence::Empty)).await;
+    let (status, said) = post_bytes(port, "", format!("\"{}\"", "x".repeat(1 << 20)).as_bytes()).await;
+    assert!(status == 400 && said.len() < 400 && said.contains("no OTLP metrics"), "{status} {}", said.len());
+    let why = until(&mut source, "depth", |v| matches!(v, Err(Absence::SourceFailed(_)))).await;
+    let Err(Absence::SourceFailed(why)) = why else { unreachable!() };
+    assert!(why.len() < 400 && why.contains("no OTLP metrics"), "{}", why.len());
+}
+
 /// The Python of a virtual environment in which `./check` has installed the exporters.
 fn python() -> Option<PathBuf> {
     let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/otlp/bin/python");

@@ -6,6 +6,7 @@ use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use hyper::{HeaderMap, Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use tokio::sync::watch;
 
@@ -38,7 +39,7 @@ impl Answer {
 /// An answer that goes on, read as it comes.
 pub(crate) struct Stream {
     pub(crate) headers: HeaderMap,
-    heard: watch::Receiver<String>,
+    heard: watch::Receiver<Vec<u8>>,
     reads: tokio::task::JoinHandle<()>,
 }
 
@@ -46,16 +47,21 @@ impl Stream {
     /// Waits until what was heard holds what it should.
     pub(crate) async fn until(&self, what: &str, holds: impl Fn(&str) -> bool) {
         let mut heard = self.heard.clone();
-        let waits = tokio::time::timeout(LONGEST, heard.wait_for(|text| holds(text))).await;
+        let waits = tokio::time::timeout(LONGEST, heard.wait_for(|bytes| holds(&text(bytes)))).await;
         let came = waits.is_ok_and(|ended| ended.is_ok());
-        assert!(came, "{what} is not heard: {}", *self.heard.borrow());
+        assert!(came, "{what} is not heard: {}", text(&self.heard.borrow()));
     }
 
     /// All that was heard, once the server has ended it.
     pub(crate) async fn ended(self) -> String {
         tokio::time::timeout(LONGEST, self.reads).await.expect("it ends").expect("it is read");
-        self.heard.borrow().clone()
+        text(&self.heard.borrow()).into_owned()
     }
+}
+
+/// Of all that came: a frame may end within a letter.
+fn text(bytes: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(bytes)
 }
 
 /// A request to be sent.
@@ -115,11 +121,11 @@ impl Ask {
         let request = self.request.body(Full::new(self.body)).expect("a request");
         let response = sender.send_request(request).await.expect("an answer");
         let (head, mut body) = response.into_parts();
-        let (told, heard) = watch::channel(String::new());
+        let (told, heard) = watch::channel(Vec::new());
         let reads = tokio::spawn(async move {
             while let Some(frame) = body.frame().await {
                 let frame = frame.expect("a whole frame").into_data().unwrap_or_default();
-                told.send_modify(|heard| heard.push_str(&String::from_utf8_lossy(&frame)));
+                told.send_modify(|heard| heard.extend_from_slice(&frame));
             }
             connection.abort();
         });

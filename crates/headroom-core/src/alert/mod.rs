@@ -374,6 +374,11 @@ impl Alerts {
         moved.map(|name| (name.clone(), self.progress.get(&name).cloned())).collect()
     }
 
+    /// What was told of these workloads by [`moved`](Self::moved) was not kept: it is told again.
+    pub fn not_kept(&mut self, names: impl IntoIterator<Item = WorkloadName>) {
+        self.moved.extend(names);
+    }
+
     /// The alerts that are raised.
     pub fn raised(&self) -> impl Iterator<Item = &Alert> {
         self.phases.values().filter_map(|phase| match phase {
@@ -421,10 +426,10 @@ impl Alerts {
     }
 
     /// Ends what is about workloads and sources that a policy no longer has.
-    pub fn fit(&mut self, at: Timestamp, fleet: &Fleet, sources: &[&str]) -> Vec<AlertNews> {
+    pub fn fit(&mut self, at: Timestamp, fleet: &Fleet, is_source: impl Fn(&str) -> bool) -> Vec<AlertNews> {
         let there = |subject: &Subject| match subject {
             Subject::Workload(name) => fleet.workload(name).is_some(),
-            Subject::Source(name) => sources.contains(&name.as_str()),
+            Subject::Source(name) => is_source(name),
             Subject::Fleet => true,
         };
         let left = self.progress.keys().filter(|name| fleet.workload(name).is_none()).cloned();

@@ -230,6 +230,18 @@ mod tests {
             (Why::Turned { times: 7, within: Span::hours(1) }, vec!["7", "1h"]),
             (Why::Opened { changed: 12, most: 10, until: at }, vec!["12", "10", "breaker close"]),
             (
+                Why::NearLoses(Box::new(NearForecast {
+                    signal: "rps".parse().unwrap(),
+                    unit: Unit::PerSecond,
+                    within: Span::seconds(35),
+                    evidence: 900.0,
+                    loss: 120.0,
+                    naive_loss: 80.0,
+                    proved: crate::outlook::Proved::Worse,
+                })),
+                vec!["rps", "35s", "120", "80", "900", "`foresee: false`"],
+            ),
+            (
                 Why::Idle { min: Replicas(8), share: level(0.12), since: at, enough: Replicas(1) },
                 vec!["8", "12 %", "`replicas.min: 1`"],
             ),
@@ -239,7 +251,7 @@ mod tests {
             assert_ne!(english, korean);
             let text = serde_json::to_string(&facts).unwrap();
             assert_eq!(serde_json::from_str::<Why>(&text).unwrap(), facts, "facts outlive a restart");
-            assert!(english.is_ascii() || english.contains('→'), "{english}");
+            assert!(english.chars().all(|c| c.is_ascii() || "→“”".contains(c)), "{english}");
             for part in parts {
                 assert!(english.contains(part) && korean.contains(part), "{part}: {english} / {korean}");
             }

@@ -88,18 +88,20 @@ struct IdleTime {
     /// How long.
     #[serde(flatten)]
     over: Stretch,
-    /// The largest share that was needed.
+    /// The least count.
+    min: Replicas,
+    /// The largest share of it that was needed.
     most: Level,
 }
 
 impl IdleTime {
-    fn new(at: Timestamp, share: Level) -> Self {
-        Self { over: Stretch::new(at), most: share }
+    fn new(at: Timestamp, min: Replicas, share: Level) -> Self {
+        Self { over: Stretch::new(at), min, most: share }
     }
 
     fn go_on(self, at: Timestamp, share: Level) -> Self {
         let most = if share > self.most { share } else { self.most };
-        Self { over: self.over.go_on(at), most }
+        Self { over: self.over.go_on(at), most, ..self }
     }
 }
 
@@ -256,36 +258,28 @@ fn flapping(settings: &AlertSettings, seen: &Seen<'_>, facts: impl Fn(Why) -> Fa
     Stand::Holds(facts(Why::Turned { times: turns, within: TURNS_WITHIN }))
 }
 
-/// What strategies say of their forecasts, else what the record of the forecast says that an objective acts on, else that
-/// of a forecast signal: of neither there is a word in a decision.
+/// That a forecast is not worse than the one to beat, or why it is said to be.
+type Verdict = Result<(), Why>;
+
+/// Whether a forecast is worse than the one to beat: that of an objective, by its record; else that of another strategy, by
+/// what it says; else that of a forecast signal, by its judged forecasts: of these there is no word in a decision.
 fn forecast_demoted(
     seen: &Seen<'_>,
     decision: &Decision,
     progress: &mut Progress,
     facts: impl Fn(Why) -> Facts,
 ) -> Stand {
-    let mut stand = Stand::Unknown;
-    for recommendation in &decision.recommendations {
-        match recommendation.advice.why() {
-            Reason::ForecastNeeds { .. }
-            | Reason::ForecastRaises { .. }
-            | Reason::ForecastNear { .. }
-            | Reason::ForecastOnly { .. } => {
-                progress.forecast_counted = true;
-                stand = Stand::Clear;
-            }
-            why @ Reason::ForecastUnproved { .. } => {
-                if progress.forecast_counted {
-                    return Stand::Holds(facts(why.into()));
-                }
-                return Stand::Unknown;
-            }
-            _ => {}
-        }
+    let near = near_loses(seen, progress);
+    let other = unproved(decision, progress).or_else(|| outlook_loses(seen, progress));
+    match (near, other) {
+        (Some(Err(why)), _) | (_, Some(Err(why))) => Stand::Holds(facts(why)),
+        (Some(Ok(())), _) | (_, Some(Ok(()))) => Stand::Clear,
+        (None, None) => Stand::Unknown,
     }
-    if stand != Stand::Unknown {
-        return stand;
-    }
+}
+
+/// Of the forecasts that objectives act on; `None` where nothing is known.
+fn near_loses(seen: &Seen<'_>, progress: &mut Progress) -> Option<Verdict> {
     // What no objective acts on any more can't lose.
     let acts_on = |name: &SignalName| {
         let acts = |objective: &Objective| objective.foresee && objective.demand(seen.workload) == Some(name);
@@ -293,9 +287,7 @@ fn forecast_demoted(
     };
     let lost = progress.lost.len();
     progress.lost.retain(acts_on);
-    if progress.lost.len() < lost {
-        stand = Stand::Clear;
-    }
+    let mut known = (progress.lost.len() < lost).then_some(Ok(()));
     for near in seen.memory.near_forecasts(seen.workload) {
         let is_lost = match near.proved {
             Proved::Worse => true,
@@ -305,23 +297,49 @@ fn forecast_demoted(
         };
         if is_lost {
             progress.lost.insert(near.signal.clone());
-            return Stand::Holds(facts(Why::NearLoses(Box::new(near))));
+            return Some(Err(Why::NearLoses(Box::new(near))));
         }
         progress.lost.remove(&near.signal);
-        stand = Stand::Clear;
+        known = Some(Ok(()));
     }
+    known
+}
+
+/// Of the forecasts that other strategies act on; `None` where none says anything of one that has counted.
+fn unproved(decision: &Decision, progress: &mut Progress) -> Option<Verdict> {
+    let mut known = None;
+    for recommendation in &decision.recommendations {
+        match recommendation.advice.why() {
+            Reason::ForecastNeeds { .. }
+            | Reason::ForecastRaises { .. }
+            | Reason::ForecastNear { .. }
+            | Reason::ForecastOnly { .. } => {
+                progress.forecast_counted = true;
+                known = Some(Ok(()));
+            }
+            why @ Reason::ForecastUnproved { .. } if progress.forecast_counted => {
+                return Some(Err(why.into()));
+            }
+            _ => {}
+        }
+    }
+    known
+}
+
+/// Of the forecasts of signals that have been ahead; `None` where nothing is known.
+fn outlook_loses(seen: &Seen<'_>, progress: &mut Progress) -> Option<Verdict> {
+    let mut known = None;
     for (signal, outlook) in seen.memory.outlooks() {
         let Some(standing) = outlook.standing(JUDGED_WITHIN) else { continue };
         if standing.is_better() {
             progress.proved.insert(signal.clone());
-            stand = Stand::Clear;
+            known = Some(Ok(()));
         } else if progress.proved.contains(signal) {
             let [loss, naive] = [standing.loss, standing.yardstick_loss].map(|l| Level::new(l).ok());
-            let why = Reason::ForecastUnproved { signal: signal.clone(), loss, naive };
-            return Stand::Holds(facts((&why).into()));
+            return Some(Err((&Reason::ForecastUnproved { signal: signal.clone(), loss, naive }).into()));
         }
     }
-    stand
+    known
 }
 
 /// Whether the least count has been far more than was needed, for long.
@@ -345,9 +363,14 @@ fn idle(
         progress.idle = None;
         return Stand::Clear;
     }
-    let idle = progress.idle.map_or_else(|| IdleTime::new(seen.at, share), |idle| idle.go_on(seen.at, share));
+    // Of another least count, or where less is far too much now, it begins anew.
+    let same = |idle: &IdleTime| idle.min == min && idle.most < settings.idle_below.level;
+    let idle = match progress.idle.filter(same) {
+        Some(idle) => idle.go_on(seen.at, share),
+        None => IdleTime::new(seen.at, min, share),
+    };
     progress.idle = Some(idle);
-    let IdleTime { over: Stretch { since, .. }, most } = idle;
+    let IdleTime { over: Stretch { since, .. }, most, .. } = idle;
     if seen.at.since(since) < settings.idle_after {
         // What was raised before a restart is not over because the controller has not seen it for a day.
         return Stand::Unknown;

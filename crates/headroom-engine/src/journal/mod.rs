@@ -107,6 +107,31 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// Whether there is nothing to write.
+    pub(crate) fn is_empty(&self) -> bool {
+        let Self {
+            at: _,
+            inputs,
+            decisions,
+            actions,
+            notices,
+            raised,
+            progress,
+            deliveries,
+            points,
+            snapshot,
+        } = self;
+        inputs.is_empty()
+            && decisions.is_empty()
+            && actions.is_empty()
+            && notices.is_empty()
+            && raised.is_none()
+            && progress.is_empty()
+            && deliveries.is_empty()
+            && points.is_empty()
+            && snapshot.is_none()
+    }
+
     /// A batch of nothing.
     #[must_use]
     pub fn new(at: Timestamp) -> Self {

@@ -44,7 +44,7 @@ async fn what_alerts_remember_comes_back() {
     let progress = |text: &str| serde_json::from_str::<Progress>(text).unwrap();
     let idle = |most: f64| {
         progress(&format!(
-            r#"{{"idle":{{"since":"2026-01-05T08:00:10Z","minute":"2026-01-05T09:00:00Z","most":{most}}}}}"#
+            r#"{{"idle":{{"since":"2026-01-05T08:00:10Z","minute":"2026-01-05T09:00:00Z","min":4,"most":{most}}}}}"#
         ))
     };
     let (web, api) = (web(), "api".parse().unwrap());
@@ -62,6 +62,12 @@ async fn what_alerts_remember_comes_back() {
     drop(journal);
     let (journal, _) = open(dir.path());
     assert_eq!(journal.progress().await.unwrap(), [(web, idle(0.15))].into_iter().collect());
+    // What can't be read is a comfort that is missed; the start does not fail for it.
+    rusqlite::Connection::open(dir.path().join("journal.db"))
+        .unwrap()
+        .execute("UPDATE progress SET body = '{\"short\":[\"2026-01-05T08:00:10Z\",3]}'", [])
+        .unwrap();
+    assert!(journal.progress().await.unwrap().is_empty());
 }
 
 /// Invariant 2: the same inputs give the same bytes.

@@ -174,6 +174,25 @@ fn what_is_foreseen_is_judged_against_as_now_by_what_came() {
 }
 
 /// An earlier version's state had no record: it is read, and judged from then on.
+/// Programs mark what they don't have with the largest number there is; a state with such a load must be read again.
+#[test]
+fn a_load_beyond_all_is_not_measured_and_the_state_can_be_read_again() {
+    for beyond in [f64::MAX, 1e300, 1e157, 1e149] {
+        let mut f = fed(5, &[30], wandering(1000, 12));
+        for value in [beyond, 1000.0, beyond, 0.0, beyond, beyond] {
+            f.observe(Some(value));
+        }
+        for value in wandering(50, 13) {
+            f.observe(Some(value));
+        }
+        let text = serde_json::to_string(&f).unwrap();
+        assert_eq!(serde_json::from_str::<OnlineForecaster>(&text).unwrap(), f, "{beyond}");
+        assert!(f.quantile(0, 0.99).is_some_and(f64::is_finite), "{beyond}");
+        let standing = f.standing(0).unwrap();
+        assert!(standing.loss.is_finite() && standing.naive_loss.is_finite(), "{standing:?}");
+    }
+}
+
 #[test]
 fn a_state_without_a_record_is_read() {
     let mut model = fed(5, &[30], wandering(500, 3));

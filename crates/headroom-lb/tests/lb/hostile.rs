@@ -93,8 +93,9 @@ async fn a_slow_head_is_408_and_a_silent_connection_is_closed() {
     let (lb, a) = (Lb::start().await, Backend::start("a").await);
     let (client, _events) = lb.controller().await;
     let mut s = service(&[&a]);
-    s.limits.header_timeout = Millis(200);
-    s.limits.idle_timeout = Millis(200);
+    // A client may be kept from its turn between its connection and its first byte.
+    s.limits.header_timeout = Millis(1_000);
+    s.limits.idle_timeout = Millis(1_000);
     let at = serve(&client, s).await;
     let (mut read, mut write) = TcpStream::connect(at).await.unwrap().into_split();
     let trickle = tokio::spawn(async move {

@@ -212,7 +212,8 @@ async fn holding_is_bounded_in_number_and_time() {
     let lb = Lb::start().await;
     let (client, _events) = lb.controller().await;
     let mut s = service(&[]);
-    s.hold = Some(Hold { requests: 2, wait: Millis(400) });
+    // Long enough to be seen in a figure on a machine that stalls.
+    s.hold = Some(Hold { requests: 2, wait: Millis(3_000) });
     let at = client.put(s).await.unwrap().bound;
     let held: Vec<_> = (0..2).map(|_| tokio::spawn(async move { get(at, "/").await.status })).collect();
     let mut events = {

@@ -309,9 +309,11 @@ async fn a_backend_that_is_too_slow_is_504_and_one_that_breaks_off_502() {
     let lb = Lb::start().await;
     let (client, _events) = lb.controller().await;
     let mut s = service(&[&slow]);
+    let patient = s.limits.response_timeout;
     s.limits.response_timeout = Millis(50);
     let at = serve(&client, s.clone()).await;
     assert_eq!(get(at, "/").await.status, 504);
+    s.limits.response_timeout = patient;
     let rows: [(&'static [u8], u16); 4] = [
         (b"", 502),
         (b"HTTP/1.1 200 OK\r\nConte", 502),

@@ -9,7 +9,7 @@ fn a_frozen_workload_says_so_until_it_is_thawed() {
     rig.start_until_ready(2);
     assert!(rig.ask(&["freeze", "web", "--for", "1h", "--why", "release"]).status.success());
     assert!(rig.web().unwrap()["freeze"]["why"] == "release");
-    let offered = crate::rig::load(&rig.address(), "surge 5s @220");
+    let offered = crate::rig::load(&rig.address(), "surge 60s @220");
     let why_not = eventually("the freeze holds the growth back", || {
         let said = stdout(&rig.ask(&["why-not", "web"]));
         said.contains("frozen by").then_some(said)
@@ -18,7 +18,7 @@ fn a_frozen_workload_says_so_until_it_is_thawed() {
     assert_eq!(rig.count("wanted"), Some(2));
     assert!(rig.ask(&["thaw", "web"]).status.success());
     eventually("it grows", || (rig.count("wanted")? > 2).then_some(()));
-    offered.join().unwrap();
+    offered.enough();
     let korean = stdout(&rig.ask(&["explain", "web", "--lang", "ko"]));
     assert!(korean.contains("관측"), "{korean}");
     let history = stdout(&rig.ask(&["history", "web"]));
@@ -154,13 +154,13 @@ fn history_can_be_followed() {
     let mut rig = Rig::new(&policy(2, 6));
     rig.start_until_ready(2);
     let mut follower = rig.follow(&["history", "web", "--follow", "-o", "json"]);
-    let offered = crate::rig::load(&rig.address(), "surge 5s @220");
+    let offered = crate::rig::load(&rig.address(), "surge 60s @220");
     let grown = follower.lines.by_ref().map(Result::unwrap).find_map(|line| {
         let decision: serde_json::Value = serde_json::from_str(&line).unwrap();
         (decision["to"].as_u64() > Some(2)).then_some(decision)
     });
     assert!(grown.is_some(), "the follower ended");
-    offered.join().unwrap();
+    offered.enough();
 }
 
 /// A8: a load to come, with bands and scores, on screen and as a picture; a broken trace is named by its line.

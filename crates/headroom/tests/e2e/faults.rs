@@ -146,7 +146,7 @@ fn a_command_that_does_not_exist_is_named() {
 #[test]
 fn a_replica_that_never_gets_healthy_is_named() {
     let sick = policy_of(1, 1, "--start-up, 1h, --start-up-mode, unready", "")
-        .replace("stop: { drain: 5s", "health: { startGrace: 1s }\n          stop: { drain: 5s");
+        .replace("stop: { drain: 5s", "health: { startGrace: 5s }\n          stop: { drain: 5s");
     let mut rig = Rig::new(&sick);
     rig.start();
     eventually("the trouble is shown", || {

@@ -47,7 +47,7 @@ fn a_new_installation_forecasts_from_the_past_of_its_prometheus() {
         .unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     std::fs::write(path("prometheus.yml"), "global: {}\n").unwrap();
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = headroom_testkit::port::free();
     let address = format!("127.0.0.1:{port}");
     let log = std::fs::File::create(path("log")).unwrap();
     let server = Command::new("prometheus")

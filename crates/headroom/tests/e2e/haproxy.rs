@@ -23,7 +23,7 @@ impl Haproxy {
             return None;
         }
         let folder = tempfile::tempdir().unwrap();
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = headroom_testkit::port::free();
         let replace = [
             ("/run/haproxy/admin.sock", socket(folder.path())),
             ("bind :8080", format!("bind 127.0.0.1:{port}")),
@@ -58,7 +58,8 @@ impl Haproxy {
     /// The example of the page, with this HAProxy and the program under test, and numbers that a test can wait for.
     fn policy(&self, min: u32, max: u32, more: &str) -> String {
         let app = format!(
-            "command: [\"{}\", sample-app, --port, \"$PORT\", --start-up, 250ms, --capacity, \"100\"], \
+            "command: [\"{}\", sample-app, --port, \"$PORT\", --start-up, 250ms, --capacity, \"100\", \
+             --queue, \"2000\"], \
              stop: {{ drain: 5s, grace: 2s }}{more}",
             headroom()
         );
@@ -139,7 +140,7 @@ fn haproxy_serves_without_a_controller_and_is_told_anew_after_a_restart() {
     rig.kill_controller();
     assert!(pids.iter().all(|pid| runs(*pid)), "the data plane goes on");
     rig.start_until_ready(2);
-    let report = offered.join().unwrap();
+    let report = offered.join();
     assert_eq!(report.requests.failed, 0, "{report:?}");
     assert_eq!((haproxy.servers(), rig.replica_pids()), (servers, pids));
 
@@ -150,7 +151,7 @@ fn haproxy_serves_without_a_controller_and_is_told_anew_after_a_restart() {
         let pids = rig.replica_pids();
         (pids.len() == 2 && !pids.contains(&victim) && rig.count("ready")? == 2).then_some(())
     });
-    let report = offered.join().unwrap();
+    let report = offered.join();
     // 40 a second with 50 ms of work: two are in flight on average, on two replicas.
     assert!(report.requests.failed <= 10, "{report:?}");
 
@@ -178,7 +179,7 @@ fn haproxy_drains_before_a_replica_goes() {
         let now = rig.replica_pids();
         first.iter().all(|pid| !now.contains(pid)).then_some(())
     });
-    let report = offered.join().unwrap();
+    let report = offered.join();
     assert_eq!(report.requests.failed, 0, "{report:?}");
     assert!(
         haproxy.servers().iter().all(|name| name.starts_with("headroom.web-")),
@@ -215,6 +216,6 @@ fn requests_behind_haproxy_wait_for_the_replica_they_wake() {
         std::thread::sleep(std::time::Duration::from_millis(pause));
         assert_eq!(get(&address, "/").unwrap().0, 200, "after {pause} ms");
     }
-    let report = load(&address, "calm 3s @2, surge 4s @120, calm 3s @2").join().unwrap();
+    let report = load(&address, "calm 3s @2, surge 4s @120, calm 3s @2").join();
     assert_eq!(report.requests.failed, 0, "{report:?}");
 }

@@ -5,12 +5,18 @@ use std::io::{BufRead as _, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use headroom_sample::load::{Generator, LoadOptions, LoadPlan, Report};
 use serde_json::Value;
+use tokio::sync::Notify;
 
 /// How long a condition may take before a test fails: far beyond what anything takes, also on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The app's arguments: its queue takes whatever comes while replicas start on a slow machine; what waits is not refused.
+const APP: &str = "--start-up, 250ms, --capacity, \"100\", --queue, \"2000\"";
 
 /// The program under test.
 pub(crate) fn headroom() -> &'static str {
@@ -27,7 +33,7 @@ pub(crate) struct Rig {
 
 /// The policy of most tests: the sample app, a quarter of a second to start, no waiting on the way down.
 pub(crate) fn policy(min: u32, max: u32) -> String {
-    policy_of(min, max, "--start-up, 250ms, --capacity, \"100\"", "")
+    policy_of(min, max, APP, "")
 }
 
 /// The same with other arguments of the app, and more lines in the workload.
@@ -71,7 +77,7 @@ pub(crate) fn policy_with_api(min: u32, drain: &str) -> String {
 "#,
         program = headroom()
     );
-    policy_of(min, 4, "--start-up, 250ms, --capacity, \"100\"", &api)
+    policy_of(min, 4, APP, &api)
 }
 
 impl Rig {
@@ -349,18 +355,43 @@ pub(crate) fn get(address: &str, path: &str) -> std::io::Result<(u16, String)> {
     Ok((status, answer.split("\r\n\r\n").nth(1).unwrap_or_default().to_owned()))
 }
 
-/// Offers `plan` to the address from a thread of its own; joining gives the report.
-pub(crate) fn load(address: &str, plan: &str) -> std::thread::JoinHandle<headroom_sample::load::Report> {
+/// Load that is offered from a thread of its own.
+pub(crate) struct Offered {
+    thread: std::thread::JoinHandle<Report>,
+    enough: Arc<Notify>,
+}
+
+impl Offered {
+    /// Waits for the end of the plan.
+    pub(crate) fn join(self) -> Report {
+        self.thread.join().unwrap()
+    }
+
+    /// Ends it now. What must be seen under load is waited for, and then this is called, however slow the machine is.
+    pub(crate) fn enough(self) -> Report {
+        self.enough.notify_one();
+        self.join()
+    }
+}
+
+/// Offers `plan` to the address.
+pub(crate) fn load(address: &str, plan: &str) -> Offered {
     let url = format!("http://{address}/").parse().unwrap();
-    let plan: headroom_sample::load::LoadPlan = plan.parse().unwrap();
-    std::thread::spawn(move || {
+    let plan: LoadPlan = plan.parse().unwrap();
+    let enough = Arc::new(Notify::new());
+    let ends = Arc::clone(&enough);
+    let thread = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            headroom_sample::load::Generator::start(plan, headroom_sample::load::LoadOptions::new(url))
-                .finish()
-                .await
+            let mut generator = Generator::start(plan, LoadOptions::new(url));
+            tokio::select! {
+                report = generator.wait() => return report,
+                () = ends.notified() => generator.stop(),
+            }
+            generator.wait().await
         })
-    })
+    });
+    Offered { thread, enough }
 }
 
 /// Text of an output's stderr.

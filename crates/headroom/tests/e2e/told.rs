@@ -5,7 +5,7 @@
 use headroom_testkit::receiver::{HttpReceiver, Request};
 use serde_json::Value;
 
-use crate::rig::{Rig, eventually, policy, stdout};
+use crate::rig::{Rig, eventually, headroom, policy, stderr, stdout};
 
 /// A receiver with a runtime of its own, for tests that are not async.
 pub(crate) struct Receiver(pub(crate) HttpReceiver, tokio::runtime::Runtime);
@@ -115,6 +115,62 @@ fn a_source_that_is_down_is_named_and_its_recovery_too() {
     });
     let doctor = stdout(&rig.ask(&["doctor"]));
     assert!(doctor.contains("`depths` answers"), "{doctor}");
+}
+
+/// What is raised about parts that a policy loses while the controller is down does not stay for ever.
+#[test]
+fn alerts_about_what_went_while_the_controller_was_down_are_resolved() {
+    let receiver = Receiver::start();
+    let source = Receiver::start();
+    source.0.answer(500, "out of order");
+    let sources =
+        format!("  sources: {{ depths: {{ http: {{ url: \"http://{}\" }} }} }}\n", source.0.address());
+    let jobs = format!(
+        r#"    jobs:
+      target: {{ process: {{ command: ["{}", sample-app, --port, "$PORT"] }} }}
+      replicas: {{ min: 1, max: 1 }}
+      signals:
+        backlog: {{ push: {{ unit: count }}, freshFor: 10m }}
+        depth: {{ http: {{ from: depths, path: $.depth }}, unit: count, every: 200ms }}
+      strategies: [{{ targetTracking: {{ signal: backlog, perReplica: 1 }} }}]
+"#,
+        headroom()
+    );
+    let soon = |policy: String| policy.replace("    routes:", "    alerts: { hold: 1s }\n    routes:");
+    let mut rig = Rig::new(&soon(receiver.policy(&sources) + &jobs));
+    rig.start_until_ready(1);
+    let pushed = rig.ask(&["push", "jobs", "backlog", "9"]);
+    assert!(pushed.status.success(), "{}", stderr(&pushed));
+    let kinds = ["jobs-at-maximum-", "source.depths-source-down-"];
+    let told = |state: &'static str| {
+        receiver.until(move |all| {
+            kinds
+                .iter()
+                .all(|kind| all.iter().flat_map(news).any(|(id, told)| id.starts_with(kind) && told == state))
+        })
+    };
+    told("raised");
+    rig.kill_controller();
+    std::fs::write(rig.file(), soon(receiver.policy(""))).unwrap();
+    rig.start();
+    told("resolved");
+    let left = |rig: &Rig| -> Vec<String> {
+        let status = rig.json(&["status"]).unwrap();
+        let ids = status["alerts"].as_array().unwrap().iter().map(|alert| alert["id"].to_string());
+        ids.filter(|id| kinds.iter().any(|kind| id.contains(kind))).collect()
+    };
+    assert_eq!(left(&rig), Vec::<String>::new());
+    // That they are over is written down: the next start tells nothing of them.
+    rig.stop();
+    let seen = receiver.until(|_| true).len();
+    std::fs::write(rig.file(), soon(receiver.policy("")).replace("min: 1", "min: 2")).unwrap();
+    rig.start();
+    assert_eq!(left(&rig), Vec::<String>::new());
+    let all = receiver
+        .until(|all| all.iter().skip(seen).flat_map(news).any(|(id, _)| id.starts_with("web-scaled-")));
+    let again = all.iter().skip(seen).flat_map(news);
+    let again: Vec<_> = again.filter(|(id, _)| kinds.iter().any(|kind| id.starts_with(kind))).collect();
+    assert_eq!(again, []);
 }
 
 #[test]

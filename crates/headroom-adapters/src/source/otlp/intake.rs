@@ -28,7 +28,8 @@ use tokio::time::{sleep, timeout};
 
 use super::wire::Export;
 use super::{MOST_BYTES, MOST_SERIES, Store};
-use crate::accept::Acceptor;
+use crate::accept::{Acceptor, NotAgreed};
+use crate::http::first_words;
 use crate::net::Stream;
 use crate::secret::Secret;
 
@@ -124,7 +125,8 @@ impl Intake {
         match tls.accept(stream).await {
             Ok(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => self.serve_http2(stream).await,
             Ok(stream) => self.serve_http1(stream).await,
-            Err(why) => {
+            Err(NotAgreed::Left) => {}
+            Err(NotAgreed::Wrong(why)) => {
                 let why = format!(
                     "who connects is not understood: {why}; let senders speak TLS as the policy says"
                 );
@@ -145,7 +147,8 @@ impl Intake {
             .serve_connection(TokioIo::new(stream), service)
             .await;
         if ended.is_err_and(|error| error.is_parse()) {
-            note(&store, "what comes is neither HTTP nor gRPC; let senders export OTLP".to_owned());
+            note(&store, "what comes is neither HTTP nor gRPC (which is asked for by ALPN within TLS); let senders export OTLP"
+                .to_owned());
         }
     }
 
@@ -319,6 +322,8 @@ impl Intake {
         let refused = match export {
             Ok(export) => self.store.lock().unwrap_or_else(PoisonError::into_inner).take_in(&export, now()),
             Err(why) => {
+                // It quotes what came, which may be long.
+                let why = first_words(why.as_bytes());
                 return Err(Refused(StatusCode::BAD_REQUEST, format!("these are no OTLP metrics: {why}")));
             }
         };

@@ -80,6 +80,7 @@ impl Otlp {
         let listen = self.settings.listen;
         if let Some(tls) = &self.tls {
             tls.config()
+                .await
                 .map_err(|why| ReadError::Setup(format!("TLS can't be spoken at {listen}: {why}")))?;
         }
         let socket = TcpListener::bind(listen)

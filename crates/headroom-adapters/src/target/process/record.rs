@@ -91,8 +91,18 @@ pub(crate) enum Found {
 #[derive(Debug)]
 pub(crate) struct Store {
     directory: PathBuf,
-    /// The kernel lets go of the lock when its holder ends, however it ends.
-    _lock: File,
+    _lock: Lock,
+}
+
+/// A locked file. The kernel unlocks it when its holder ends, however it ends.
+#[derive(Debug)]
+struct Lock(File);
+
+impl Drop for Lock {
+    /// Closing alone would leave it locked for as long as a child that is just being started has not closed it, too.
+    fn drop(&mut self) {
+        let _ = flock(&self.0, FlockOperation::Unlock);
+    }
 }
 
 impl Store {
@@ -102,7 +112,7 @@ impl Store {
         let directory = directory.canonicalize()?;
         let lock = File::options().create(true).truncate(false).write(true).open(directory.join("lock"))?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(Self { directory, _lock: lock })),
+            Ok(()) => Ok(Some(Self { directory, _lock: Lock(lock) })),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
             Err(error) => Err(error.into()),
         }

@@ -42,7 +42,7 @@ const USUAL_LEAD_S: f64 = 35.0;
 /// the quiet hours would pay for them.
 const WORTH_OF_ALLOWANCE: f64 = 0.1;
 /// How much one violating step of five seconds raises the price: 3 %, so that a minute of violations raises it by
-/// half and a day without any at 0.1 % lowers it by a third.
+/// half and a day without any at 0.1 % lowers it by a third (of a usual lead: a longer one aims lower, and it falls slower).
 const STEER: f64 = 0.03;
 /// In the first days hardly any violation can have been seen: at 0.1 % one in a thousand steps. Until then the violations
 /// that the forecast itself expects, with the fleet that is there, steer the price as well, with a weight that falls
@@ -75,6 +75,8 @@ const MOST_NEEDS: usize = 512;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Course {
+    /// The load that it is of.
+    of: Option<SignalName>,
     step_s: u32,
     online: Option<OnlineForecaster>,
     /// The moment that ends step 0.
@@ -103,6 +105,7 @@ pub struct Course {
 impl Default for Course {
     fn default() -> Self {
         Self {
+            of: None,
             step_s: STEPS[0],
             online: None,
             origin: None,
@@ -180,6 +183,13 @@ impl Course {
     /// Takes in what a moment shows: a sample, or that none came.
     pub(super) fn follow(&mut self, objective: &Objective, signal: &SignalName, watch: &Watch<'_>) {
         let Some(memory) = watch.memory.signal(signal) else { return };
+        if self.of.as_ref() != Some(signal) {
+            // What one load was like says nothing of another.
+            if self.of.is_some() {
+                *self = Self::default();
+            }
+            self.of = Some(signal.clone());
+        }
         let fresh = memory.last.as_ref().filter(|_| memory.absence.is_none());
         if let Some(sample) = fresh.filter(|s| self.newest != Some(s.at)) {
             let (at, value) = (sample.at, sample.value.get());
