@@ -14,7 +14,7 @@ fn a_recorded_run_is_backtested_and_a_decision_taken_out() {
     let mut rig = Rig::new(&policy(2, 6));
     rig.start_until_ready(2);
     let offered = load(&rig.address(), "calm 3s @40, surge 60s @180");
-    eventually("it has grown", || (rig.count("wanted")? > 2).then_some(()));
+    eventually("it has grown", || (rig.count("ready")? > 2).then_some(()));
     offered.enough();
     let changes: Value = serde_json::from_str(&stdout(&rig.ask(&["history", "web", "-o", "json"]))).unwrap();
     let step = |change: &Value| (change["from"].clone(), change["to"].clone());
