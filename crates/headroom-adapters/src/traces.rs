@@ -270,7 +270,7 @@ impl Trace {
                     let value = [("headroom.value", json!(sample.value.get()))];
                     trace.span(&name, None, sample.at, decision.at.max(sample.at), &value);
                 }
-                Reading::Stale { last, age } => {
+                Reading::Stale { last, age, .. } => {
                     let value = [
                         ("headroom.value", json!(last.value.get())),
                         ("headroom.stale_for", text(&age.to_string())),

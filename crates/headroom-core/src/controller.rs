@@ -219,6 +219,9 @@ pub struct Controller {
     fleet: Arc<Fleet>,
     memories: BTreeMap<WorkloadName, Memory>,
     together: Together,
+    /// The highest number that a decision of a workload had that the policy no longer has. One that comes back begins after
+    /// it, so that no two decisions are called alike.
+    numbered: u64,
 }
 
 /// A controller's memory, to be written down and read back.
@@ -232,6 +235,9 @@ pub struct Snapshot {
     /// What the breaker remembers.
     #[serde(default, skip_serializing_if = "is_default")]
     pub breaker: BreakerMemory,
+    /// The highest number of a decision of the workloads that are gone.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub numbered: u64,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -244,7 +250,7 @@ impl Controller {
     pub fn new(fleet: Arc<Fleet>) -> Self {
         let memories = fleet.workloads().iter().map(|(name, w)| (name.clone(), Memory::new(w))).collect();
         let together = Together::new(&fleet, &memories, BreakerMemory::default());
-        Self { fleet, memories, together }
+        Self { fleet, memories, together, numbered: 0 }
     }
 
     /// A controller that remembers what `snapshot` holds.
@@ -254,7 +260,7 @@ impl Controller {
     pub fn restore(snapshot: Snapshot) -> Result<Self, Vec<crate::fleet::Problem>> {
         let fleet = Arc::new(Fleet::new(snapshot.fleet)?);
         let together = Together::new(&fleet, &snapshot.memories, snapshot.breaker);
-        Ok(Self { fleet, memories: snapshot.memories, together })
+        Ok(Self { fleet, memories: snapshot.memories, together, numbered: snapshot.numbered })
     }
 
     /// The memory as it stands.
@@ -264,6 +270,7 @@ impl Controller {
             fleet: self.fleet.document(),
             memories: self.memories.clone(),
             breaker: self.together.breaker().clone(),
+            numbered: self.numbered,
         }
     }
 
@@ -352,7 +359,11 @@ impl Controller {
                     match word {
                         Override::Freeze(freeze) => memory.freeze = Some(freeze),
                         Override::Thaw => memory.freeze = None,
-                        Override::Apply(plan) => memory.applied = Some(plan),
+                        Override::Apply(plan) => {
+                            // What a person wants is held for as long as what a strategy wants.
+                            memory.recommended(at, plan.saw, plan.to);
+                            memory.applied = Some(plan);
+                        }
                         Override::Answer { decision, approved, by, why } => {
                             answer(memory, at, &decision, approved, by, why);
                         }
@@ -423,7 +434,7 @@ impl Controller {
             let mut memory = self.memories.get_mut(&name);
             let mut take_in = |signal: &SignalName, value| {
                 if let Some(known) = memory.as_mut().and_then(|m| m.signal_mut(signal)) {
-                    known.take_in(value);
+                    known.take_in(value, at);
                 }
             };
             take_in(&signal, value);
@@ -474,7 +485,7 @@ impl Controller {
         }
         for (follower, signal) in self.together.followers(workload) {
             if let Some(known) = self.memories.get_mut(follower).and_then(|m| m.signal_mut(signal)) {
-                known.take_in(ready.clone());
+                known.take_in(ready.clone(), at);
             }
         }
     }
@@ -548,14 +559,19 @@ impl Controller {
         for (name, workload) in fleet.workloads() {
             let memory = match old.remove(name) {
                 Some(mut memory) => {
+                    if let Some(before) = self.fleet.workload(name) {
+                        memory.forget_other_units(before, workload);
+                    }
                     memory.fit(workload);
                     memory
                 }
-                None => Memory::new(workload),
+                None => Memory { decisions: self.numbered, ..Memory::new(workload) },
             };
             self.memories.insert(name.clone(), memory);
             effects.push(Effect::Look(name.clone()));
         }
+        let gone = old.values().map(|memory| memory.decisions).max();
+        self.numbered = self.numbered.max(gone.unwrap_or(0));
         self.fleet = Arc::new(fleet);
         self.together = Together::new(&self.fleet, &self.memories, self.together.breaker().clone());
     }

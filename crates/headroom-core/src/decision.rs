@@ -151,6 +151,18 @@ impl Advice {
         Self::Abstains { why }
     }
 
+    /// The count that it names, if it names one.
+    #[must_use]
+    pub fn replicas(&self) -> Option<Replicas> {
+        match self {
+            Self::Wants { replicas, .. }
+            | Self::Floor { replicas, .. }
+            | Self::Ceiling { replicas, .. }
+            | Self::Content { replicas, .. } => Some(*replicas),
+            Self::Abstains { .. } => None,
+        }
+    }
+
     /// The reason, whatever the advice.
     #[must_use]
     pub fn why(&self) -> &Reason {
@@ -222,6 +234,17 @@ impl Draft {
         if to != self.wanted {
             self.steps.push(Step { by, from: self.wanted, to, why });
             self.wanted = to;
+        }
+    }
+
+    /// Refuses whatever the strategies want, also where another guard has put the count back already: who asks why
+    /// nothing changes must hear of the one that holds longest.
+    pub fn hold(&mut self, by: By, why: Reason) {
+        let wanted =
+            if self.wanted == self.from { self.steps.first().map(|step| step.to) } else { Some(self.wanted) };
+        if let (None, Some(wanted)) = (&self.refusal, wanted) {
+            self.refusal = Some(Refusal { by, wanted, why });
+            self.wanted = self.from;
         }
     }
 
@@ -369,14 +392,23 @@ pub struct Decision {
 }
 
 impl Decision {
-    /// The reason that decided: the refusal, else the last move, else what the strategies said first.
+    /// The reason that decided: the refusal, else the last move, else that of the strategy whose count it is.
     #[must_use]
     pub fn main_reason(&self) -> Option<&Reason> {
         self.refusal
             .as_ref()
             .map(|r| &r.why)
             .or_else(|| self.steps.last().map(|s| &s.why))
-            .or_else(|| self.recommendations.first().map(|r| r.advice.why()))
+            .or_else(|| self.followed().map(|r| r.advice.why()))
+    }
+
+    /// What the count stands at where nothing moved it: the advice that names it, else the one that names most, else the
+    /// first.
+    fn followed(&self) -> Option<&Recommendation> {
+        let all = || self.recommendations.iter();
+        let most = || all().filter_map(|r| r.advice.replicas()).max();
+        let naming = |count| all().find(|r| r.advice.replicas() == Some(count));
+        naming(self.to).or_else(|| naming(most()?)).or_else(|| all().next())
     }
 
     /// Whether two decisions say the same for the same reasons, numbers aside. A run of such is recorded once
@@ -426,6 +458,67 @@ mod tests {
         let (to, _, refusal) = draft.into_parts();
         assert_eq!(to, Replicas(8));
         assert_eq!(refusal.unwrap().by, By::RateLimit);
+    }
+
+    /// Who asks why nothing changes hears of the hold, also where another guard would have held for now.
+    #[test]
+    fn a_hold_is_seen_wherever_strategies_want_a_change() {
+        let held = |moves: &[u32]| {
+            let mut draft = Draft::starting_at(Replicas(8), Vec::new());
+            for to in moves {
+                draft.move_to(Replicas(*to), By::Strategies, Reason::NobodyWants);
+            }
+            draft.hold(By::Freeze, Reason::DirectionDisabled);
+            let (to, _, refusal) = draft.into_parts();
+            assert_eq!(to, Replicas(8));
+            refusal.map(|refusal| refusal.wanted)
+        };
+        assert_eq!(held(&[12]), Some(Replicas(12)));
+        assert_eq!(held(&[3, 8]), Some(Replicas(3)), "stabilised");
+        assert_eq!(held(&[]), None, "nobody wants a change");
+    }
+
+    /// Where nothing moves the count, the reason is that of the strategy whose count it is.
+    #[test]
+    fn the_main_reason_is_of_the_strategy_that_is_followed() {
+        let reason = |signal: &str| Reason::SignalAbsent {
+            signal: signal.parse().unwrap(),
+            absence: crate::reading::Absence::Empty,
+        };
+        let wants = |n, signal| Advice::wants(Replicas(n), reason(signal));
+        let main = |advice: Vec<Advice>| {
+            let all = advice.into_iter().enumerate().map(|(index, advice)| Recommendation {
+                strategy: StrategyKind::TargetTracking,
+                index,
+                advice,
+            });
+            let decision = Decision {
+                id: "web-1".parse().unwrap(),
+                at: Timestamp::from_millis(0),
+                from: Replicas(3),
+                to: Replicas(3),
+                outcome: Outcome::Keep,
+                ready: Replicas(3),
+                starting: Replicas(0),
+                start_up: None,
+                capacity: None,
+                warm: None,
+                signals: vec![],
+                recommendations: all.collect(),
+                steps: vec![],
+                refusal: None,
+                verdict: None,
+            };
+            decision.main_reason().cloned()
+        };
+        assert_eq!(main(vec![wants(0, "rps"), wants(3, "backlog")]), Some(reason("backlog")));
+        assert_eq!(main(vec![Advice::abstains(reason("a")), wants(3, "b")]), Some(reason("b")));
+        assert_eq!(main(vec![wants(1, "a"), wants(2, "b")]), Some(reason("b")), "at the minimum");
+        assert_eq!(
+            main(vec![Advice::abstains(reason("a")), Advice::abstains(reason("b"))]),
+            Some(reason("a"))
+        );
+        assert_eq!(main(vec![]), None);
     }
 
     #[test]

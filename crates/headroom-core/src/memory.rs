@@ -134,8 +134,9 @@ fn foresees(workload: &Workload, signal: &SignalName) -> bool {
 }
 
 impl SignalMemory {
-    /// Takes in the signal's news: a value, or why there is none.
-    pub(crate) fn take_in(&mut self, news: Result<Sample, Absence>) {
+    /// Takes in the signal's news at `now`: a value, or why there is none. One that is older than the last comes late, and is
+    /// of the past; but a last value that lies ahead is of a clock that has been set back.
+    pub(crate) fn take_in(&mut self, news: Result<Sample, Absence>, now: Timestamp) {
         match news {
             Ok(sample) => {
                 for series in &mut self.series {
@@ -145,7 +146,9 @@ impl SignalMemory {
                     outlook.take_in(sample.at, sample.value);
                 }
                 self.absence = None;
-                self.last = Some(sample);
+                if self.last.as_ref().is_none_or(|last| sample.at >= last.at || last.at > now) {
+                    self.last = Some(sample);
+                }
             }
             Err(absence) => self.absence = Some(absence),
         }
@@ -285,6 +288,20 @@ impl Memory {
         };
         memory.fit(workload);
         memory
+    }
+
+    /// Forgets the signals whose unit is another in `now` than `before`, and what was learned of them: their past is of
+    /// something else.
+    pub(crate) fn forget_other_units(&mut self, before: &Workload, now: &Workload) {
+        let unit = |of: &Workload, name: &SignalName| {
+            of.signals.get(name).map(|signal| (signal.unit(), signal.scope()))
+        };
+        let known = self.signals.len();
+        self.signals.retain(|s| unit(before, &s.name) == unit(now, &s.name));
+        if self.signals.len() < known {
+            self.strategies = Vec::new();
+            self.capacities = Capacities::default();
+        }
     }
 
     /// Makes room for what a (new) policy needs and keeps what is still of use.

@@ -72,8 +72,11 @@ pub enum Reading {
     Stale {
         /// The last value seen.
         last: Sample,
-        /// How old it is.
+        /// How old it is; of one that is ahead of this machine's clock, how far.
         age: Span,
+        /// Whether it is ahead.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        ahead: bool,
     },
     /// No value.
     Missing(Absence),
@@ -94,7 +97,7 @@ impl Reading {
                 if age <= fresh_for {
                     Self::Fresh(last.clone())
                 } else {
-                    Self::Stale { last: last.clone(), age }
+                    Self::Stale { last: last.clone(), age, ahead: last.at > at }
                 }
             }
         }

@@ -80,7 +80,13 @@ pub enum Reason {
     /// A signal the strategy needs is absent.
     SignalAbsent { signal: SignalName, absence: Absence },
     /// A signal the strategy needs is too old.
-    SignalStale { signal: SignalName, age: Span },
+    SignalStale {
+        signal: SignalName,
+        age: Span,
+        /// It is stamped so far ahead of this machine's clock.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        ahead: bool,
+    },
     /// No replica is ready, so what each of them shows says nothing.
     NoReadyReplica,
     /// Requests are held at the balancer because no replica is there.
@@ -474,7 +480,9 @@ impl Reason {
     pub fn for_absent(signal: &SignalName, reading: &Reading) -> Option<Self> {
         match reading {
             Reading::Fresh(_) => None,
-            Reading::Stale { age, .. } => Some(Self::SignalStale { signal: signal.clone(), age: *age }),
+            Reading::Stale { age, ahead, .. } => {
+                Some(Self::SignalStale { signal: signal.clone(), age: *age, ahead: *ahead })
+            }
             Reading::Missing(absence) => {
                 Some(Self::SignalAbsent { signal: signal.clone(), absence: absence.clone() })
             }

@@ -396,7 +396,12 @@ fn english(reason: &Reason) -> String {
         Reason::SignalAbsent { signal, absence: a } => {
             format!("{signal} is absent: {}", absence(a, Language::English))
         }
-        Reason::SignalStale { signal, age } => format!("the last value of {signal} is {} old", length(*age)),
+        Reason::SignalStale { signal, age, ahead: false } => {
+            format!("the last value of {signal} is {} old", length(*age))
+        }
+        Reason::SignalStale { signal, age, ahead: true } => {
+            format!("the last value of {signal} is stamped {} ahead of this machine's clock", length(*age))
+        }
         Reason::NoReadyReplica => "no replica is ready, so what each of them shows says nothing".to_owned(),
         Reason::RequestsWaiting { requests } => format!("{requests} requests wait and no replica is there"),
         Reason::HighestWant { strategy } => format!("the highest want is that of {strategy}"),
@@ -693,8 +698,11 @@ fn korean(reason: &Reason) -> String {
         Reason::SignalAbsent { signal, absence: a } => {
             format!("{signal} 없음: {}", absence(a, Language::Korean))
         }
-        Reason::SignalStale { signal, age } => {
+        Reason::SignalStale { signal, age, ahead: false } => {
             format!("{signal}의 마지막 값이 {} 전의 것", length_korean(*age))
+        }
+        Reason::SignalStale { signal, age, ahead: true } => {
+            format!("{signal}의 마지막 값이 이 장비의 시계보다 {} 앞선 것", length_korean(*age))
         }
         Reason::NoReadyReplica => "준비된 레플리카가 없어 레플리카별 값을 쓸 수 없음".to_owned(),
         Reason::RequestsWaiting { requests } => format!("레플리카가 없는데 요청 {requests}건이 대기 중"),

@@ -354,7 +354,7 @@ fn a_day_of_idling_goes_on_over_a_restart() {
 /// What was needed of one least count says nothing of another.
 #[test]
 fn a_day_of_idling_begins_anew_with_another_minimum() {
-    let policy = |min: u32| json!({ "replicas": { "min": min, "max": 40 } });
+    let policy = |min: u32| json!({ "replicas": { "min": min, "max": 40 }, "guards": {} });
     let mut world = World::with(&policy(20));
     world.pass_by(Span::minutes(1), 23 * 60, Some(2.0), Some(0.1));
     world.put(Input::FleetChanged { at: world.at, fleet: World::fleet(&policy(10)) });

@@ -6,7 +6,10 @@ import { t } from "./i18n.js";
 /** Whether a reading is a fault, nothing to measure, or fine. */
 function readingOf({ unit, reading }) {
   if (reading.fresh) return { state: "fresh", said: amount(reading.fresh.value, unit) };
-  if (reading.stale) return { state: "stale", said: `${amount(reading.stale.last.value, unit)} · ${t("stale")} ${length(parseSpan(reading.stale.age))}` };
+  if (reading.stale) {
+    const { last, age, ahead } = reading.stale;
+    return { state: "stale", said: `${amount(last.value, unit)} · ${t(ahead ? "ahead" : "stale")} ${length(parseSpan(age))}` };
+  }
   const idle = reading.missing === "idle" || reading.missing === "noReplica";
   return { state: idle ? "idle" : "missing", said: idle ? t("idle") : t("missing") };
 }

@@ -212,6 +212,7 @@ const TEXTS = {
   says_abstains: ["abstains", "기권"],
   notDone: ["not done", "실행하지 않음"],
   stale: ["old", "오래됨"],
+  ahead: ["ahead of the clock", "시계보다 앞섬"],
   missing: ["absent", "없음"],
   idle: ["nothing to measure", "측정할 것 없음"],
   ofReplicas: ["{ready} ready, {starting} starting", "준비됨 {ready}, 시작 중 {starting}"],

@@ -13,7 +13,7 @@ use crate::reason::Reason;
 pub(super) fn refuse(cx: &Context<'_>, draft: &mut Draft) {
     if let Some(freeze) = cx.memory().freeze(cx.at()) {
         let why = Reason::Frozen { until: freeze.until, by: freeze.by.clone(), why: freeze.why.clone() };
-        draft.refuse(By::Freeze, why);
+        draft.hold(By::Freeze, why);
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! They run in this order, whatever the policy file's order is, because it matters: first the guards that say
 //! "not now" (settled, absence), then the ones that shape the move (stabilise, watch, step, gradual steps, cooldowns, sizes of
-//! a change), then bounds, which have the last word on the number; then what is shared with others; last the refusals (pause after a failure, quiet
-//! hours, flapping, safety, approval, rate limit, freeze, breaker), which see the change as it would be made. A guard keeps no state; it asks the [`Context`].
+//! a change), then bounds, which have the last word on the number; then what is shared with others; last the refusals (freeze, pause after a failure,
+//! quiet hours, flapping, safety, approval, rate limit, breaker), which see the change as it would be made. A guard keeps no state; it asks the [`Context`].
 
 mod absence;
 mod approval;
@@ -102,13 +102,13 @@ fn pace(cx: &Context<'_>, draft: &mut Draft) {
 
 /// Runs the guards that refuse a change as a whole.
 fn refuse(cx: &Context<'_>, draft: &mut Draft) {
+    freeze::refuse(cx, draft);
     settled::refuse(cx, draft);
     quiet_hours::refuse(cx, draft);
     flapping::refuse(cx, draft);
     safety::refuse(cx, draft);
     approval::refuse(cx, draft);
     rate_limit::refuse(cx, draft);
-    freeze::refuse(cx, draft);
 }
 
 /// Adds what is wrong with the settings of guards that name signals or times.

@@ -10,6 +10,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::query::{Reader, parse};
 use super::seal::seal;
+use super::seal::unseal;
 use super::writer::{Call, Failed};
 use super::{Batch, Journal, JournalError};
 
@@ -64,13 +65,10 @@ impl Reader {
                 // A name that is none any more belongs to no workload of a policy.
                 if let Ok(name) = row.get::<_, String>(0)?.parse() {
                     // A comfort that no start should fail for.
-                    match serde_json::from_str(&row.get::<_, String>(1)?) {
-                        Ok(progress) => drop(all.insert(name, progress)),
-                        Err(error) => tracing::warn!(
-                            workload = %name,
-                            %error,
-                            "what alerts remember can't be read; it begins anew"
-                        ),
+                    let body: String = row.get(1)?;
+                    match unseal(&body).and_then(|text| serde_json::from_str(text).ok()) {
+                        Some(progress) => drop(all.insert(name, progress)),
+                        None => tracing::warn!(workload = %name, "what alerts remember can't be read; it begins anew"),
                     }
                 }
             }

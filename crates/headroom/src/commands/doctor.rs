@@ -231,14 +231,7 @@ fn examine(overview: &Overview, at: Timestamp, language: Language) -> Vec<Check>
 
 /// Is it to be left alone?
 fn frozen(view: &WorkloadView, freeze: &Freeze, language: Language) -> Check {
-    let Freeze { until, by, why } = freeze;
-    let says = match (until.map(moment), language) {
-        (None, Language::English) => format!("frozen by {by} until it is thawed: {why}"),
-        (None, Language::Korean) => format!("{by}: 해제할 때까지 동결: {why}"),
-        (Some(until), Language::English) => format!("frozen by {by} until {until}: {why}"),
-        (Some(until), Language::Korean) => format!("{by}: {until}까지 동결: {why}"),
-    };
-    Check::warning("frozen", says, format!("headroom thaw {}", view.name))
+    Check::warning("frozen", super::freeze::say(freeze, language), format!("headroom thaw {}", view.name))
 }
 
 /// Can the journal be written?
@@ -478,6 +471,17 @@ fn samples(signal: &str, reading: &Reading, at: Timestamp, language: Language) -
         Reading::Missing(Absence::NoReplica) => {
             Check::fine("samples", of(": no replica to measure it on", ": 측정할 레플리카가 없음"))
         }
+        Reading::Stale { age, ahead: true, .. } => Check::broken(
+            "samples",
+            language.pick(
+                format!("{signal} is stamped {age} ahead of this machine's clock, so nothing shrinks on it"),
+                format!("{signal}: 이 장비의 시계보다 {age} 앞선 값이라 이 값으로는 축소하지 않음"),
+            ),
+            language.pick(
+                "set the clock of its sender or of this machine (NTP)",
+                "보내는 쪽이나 이 장비의 시계를 맞추세요(NTP)",
+            ),
+        ),
         Reading::Stale { age, .. } => Check::broken(
             "samples",
             language.pick(

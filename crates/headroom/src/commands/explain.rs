@@ -1,7 +1,7 @@
 //! `headroom explain` and `headroom why-not`: a decision unfolded.
 
 use anyhow::Result;
-use headroom_core::decision::{Decision, DecisionId};
+use headroom_core::decision::{By, Decision, DecisionId};
 use headroom_core::names::WorkloadName;
 use headroom_core::reading::Reading;
 use headroom_core::say::{self, Language};
@@ -39,8 +39,8 @@ pub(crate) async fn explain(args: &Explain, cli: &Cli, printer: Printer) -> Resu
         Some(decision) => printer.print(decision, |decision| {
             let far = view.forecast.as_ref().map(|far| far.say(printer.language));
             let near = view.near.as_ref().map(|near| near.say(printer.language));
-            let ahead: String = far.into_iter().chain(near).map(|said| format!("  {said}\n")).collect();
-            text(decision, printer) + &ahead
+            let more = frozen(&view, decision, printer.language).into_iter().chain(far).chain(near);
+            text(decision, printer) + &more.map(|said| format!("  {said}\n")).collect::<String>()
         })?,
         None => say!("nothing has been decided yet"),
     }
@@ -58,6 +58,9 @@ pub(crate) async fn why_not(args: &OfWorkload, cli: &Cli, printer: Printer) -> R
         serde_json::json!({ "workload": view.name, "explanation": explanation, "decision": decision });
     printer.print(&answer, |_| {
         let mut out = text(decision, printer);
+        if let Some(said) = frozen(&view, decision, printer.language) {
+            out.push_str(&format!("  {said}\n"));
+        }
         if let Some(until) = explanation.until {
             out.push_str(&match printer.language {
                 Language::English => format!("  holds until {}\n", moment(until)),
@@ -67,6 +70,12 @@ pub(crate) async fn why_not(args: &OfWorkload, cli: &Cli, printer: Printer) -> R
         out
     })?;
     Ok(Exit::Success)
+}
+
+/// The freeze that stands, where the decision does not say so: nothing would have changed then.
+fn frozen(view: &WorkloadView, decision: &Decision, language: Language) -> Option<String> {
+    let says_so = decision.refusal.as_ref().is_some_and(|refusal| refusal.by == By::Freeze);
+    view.freeze.as_ref().filter(|_| !says_so).map(|freeze| super::freeze::say(freeze, language))
 }
 
 async fn view(client: &Client, name: &WorkloadName) -> Result<WorkloadView> {
@@ -122,11 +131,11 @@ pub(crate) fn text(decision: &Decision, printer: Printer) -> String {
 fn reading(unit: headroom_core::units::Unit, reading: &Reading, language: Language) -> String {
     match (reading, language) {
         (Reading::Fresh(sample), _) => unit.say(sample.value),
-        (Reading::Stale { last, age }, Language::English) => {
-            format!("{} (stale: {age} old)", unit.say(last.value))
+        (Reading::Stale { last, age, ahead }, Language::English) => {
+            format!("{} (stale: {age} {})", unit.say(last.value), if *ahead { "ahead" } else { "old" })
         }
-        (Reading::Stale { last, age }, Language::Korean) => {
-            format!("{} (오래됨: {age})", unit.say(last.value))
+        (Reading::Stale { last, age, ahead }, Language::Korean) => {
+            format!("{} ({}: {age})", unit.say(last.value), if *ahead { "시계보다 앞섬" } else { "오래됨" })
         }
         (Reading::Missing(_), Language::English) => "no value".to_owned(),
         (Reading::Missing(_), Language::Korean) => "값 없음".to_owned(),

@@ -1,7 +1,10 @@
 //! `headroom freeze` and `headroom thaw`.
 
 use anyhow::Result;
+use headroom_core::memory;
+use headroom_core::say::Language;
 
+use super::explain::moment;
 use crate::cli::{Cli, Freeze, OfWorkload};
 use crate::client::Client;
 use crate::exit::Exit;
@@ -22,4 +25,15 @@ pub(crate) async fn thaw(args: &OfWorkload, cli: &Cli) -> Result<Exit> {
     let _: serde_json::Value = Client::new(cli)?.post(&path, &serde_json::json!({})).await?;
     say!("{} goes on", args.workload);
     Ok(Exit::Success)
+}
+
+/// A freeze that stands: by whom, until when, and why.
+pub(super) fn say(freeze: &memory::Freeze, language: Language) -> String {
+    let memory::Freeze { until, by, why } = freeze;
+    match (until.map(moment), language) {
+        (None, Language::English) => format!("frozen by {by} until it is thawed: {why}"),
+        (None, Language::Korean) => format!("{by}: 해제할 때까지 동결: {why}"),
+        (Some(until), Language::English) => format!("frozen by {by} until {until}: {why}"),
+        (Some(until), Language::Korean) => format!("{by}: {until}까지 동결: {why}"),
+    }
 }

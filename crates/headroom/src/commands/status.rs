@@ -66,6 +66,9 @@ fn about(view: &WorkloadView, language: Language) -> Vec<String> {
             }
         });
     }
+    if let Some(freeze) = &view.freeze {
+        lines.push(super::freeze::say(freeze, language));
+    }
     if let Some(change) = &view.watched {
         let what = format!("{} → {} ({})", change.from, change.to, change.decision);
         lines.push(match language {

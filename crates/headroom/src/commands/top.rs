@@ -307,7 +307,10 @@ impl State {
 
     fn row(&self, view: &WorkloadView, selected: bool) -> [String; 7] {
         let unknown = || "?".to_owned();
-        let bound = view.latest.as_ref().map(guards_bound).unwrap_or_default();
+        let mut bound = view.latest.as_ref().map(guards_bound).unwrap_or_default();
+        if view.freeze.is_some() {
+            bound.insert("freeze", "frozen");
+        }
         [
             format!("{} {}", if selected { "▸" } else { " " }, view.name),
             ready(view, self.language).unwrap_or_else(unknown),

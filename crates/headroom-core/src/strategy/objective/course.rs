@@ -461,10 +461,11 @@ impl Course {
             if count == top {
                 continue;
             }
-            // The levels between this count and the one before were last needed when that one was.
-            let since =
-                index.checked_sub(1).and_then(|before| self.needed.get(before)).map(|(then, _)| *then);
-            let age = since.map_or(Span::days(1), |then| at.since(then).min(Span::days(1)));
+            // The levels between this count and the one before were last needed when that one was; of those that never
+            // were, it is known since the first sample.
+            let needed = index.checked_sub(1).and_then(|before| self.needed.get(before));
+            let since = needed.map(|(then, _)| *then).or(self.origin);
+            let age = since.map_or(Span::ZERO, |then| at.since(then).min(Span::days(1)));
             if age.as_secs_f64() < least {
                 break;
             }

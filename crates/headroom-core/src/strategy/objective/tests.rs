@@ -309,8 +309,9 @@ fn a_slow_answer_under_load_asks_for_more() {
         rig.step(&[("rps", Ok(700.0)), ("p95", Ok(0.9))]);
     }
     assert!(rig.wanted > before, "{} of {before}", rig.wanted);
+    // Until that is learned as less carried by a replica.
     let mut idle = Rig::new(&serde_json::to_value(&rule).unwrap(), 10);
-    for _ in 0..20 {
+    for _ in 0..5 {
         idle.step(&[("rps", Ok(10.0)), ("p95", Ok(0.9))]);
     }
     assert!(idle.wanted <= 10, "{}", idle.wanted);
@@ -374,6 +375,15 @@ fn foresight_can_be_turned_off_and_on_while_it_runs() {
         assert_eq!(judged(&rig), expected, "foresee: {foresee}");
         assert!(rig.wanted >= 10, "{}", rig.wanted);
     }
+}
+
+/// How long replicas have been idle is known since the first look: nothing goes at once because nothing is known.
+#[test]
+fn a_fleet_that_is_met_larger_than_needed_shrinks_as_patiently_as_any() {
+    let mut rig = Rig::hinted(20);
+    assert_eq!(rig.minutes(1, 100.0).0, 20, "a start and a drain are not over");
+    rig.minutes(2, 100.0);
+    assert!(rig.wanted < 10, "{}", rig.wanted);
 }
 
 /// More load never asks for fewer replicas, all else alike.
