@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,6 +45,30 @@ const TRIES: u32 = 4;
 /// An action that has not settled by then is told without its end: its deadline is long over.
 const SETTLES_WITHIN: Span = Span::minutes(2);
 
+/// Where a collector takes traces: `http://127.0.0.1:4318`, to which `/v1/traces` is added.
+#[derive(Clone, Debug)]
+pub struct Endpoint(HttpServer);
+
+impl Endpoint {
+    fn client(&self) -> Result<HttpClient, ReadError> {
+        HttpClient::new(&self.0, Path::new("/"))
+    }
+}
+
+impl FromStr for Endpoint {
+    type Err = String;
+
+    fn from_str(url: &str) -> Result<Self, String> {
+        let wrong = |why: &str| format!("{why}; write it as http://HOST:4318 or https://HOST");
+        if !["http://", "https://"].iter().any(|scheme| url.starts_with(scheme)) {
+            return Err(wrong("it is no address of an HTTP server"));
+        }
+        let endpoint = Self(HttpServer { url: url.to_owned(), ..HttpServer::default() });
+        endpoint.client().map_err(|error| wrong(&error.to_string()))?;
+        Ok(endpoint)
+    }
+}
+
 /// A collector that is told of decisions.
 #[derive(Debug)]
 pub struct Traces {
@@ -53,19 +78,15 @@ pub struct Traces {
 }
 
 impl Traces {
-    /// Tells the collector at `endpoint` (`http://127.0.0.1:4318`, to which `/v1/traces` is added) of the decisions of
-    /// `fleet`.
-    ///
-    /// # Errors
-    /// Where the address is not usable; a collector that does not answer is none.
-    pub fn start(endpoint: &str, fleet: FleetName, handle: &EngineHandle) -> Result<Self, ReadError> {
-        let server = HttpServer { url: endpoint.to_owned(), ..HttpServer::default() };
-        let client = HttpClient::new(&server, Path::new("/"))?;
+    /// Tells the collector at `endpoint` of the decisions of `fleet`. One that does not answer is no error.
+    #[must_use]
+    pub fn start(endpoint: &Endpoint, fleet: FleetName, handle: &EngineHandle) -> Self {
+        let client = endpoint.client().expect("an endpoint is an address that can be asked");
         let (batches, queue) = mpsc::channel(WAITING);
         let (ends, ended) = oneshot::channel();
         let gathers = tokio::spawn(gather(handle.events(), fleet, batches, ended));
-        let sends = tokio::spawn(send(client, endpoint.to_owned(), queue));
-        Ok(Self { ends: Some(ends), gathers, sends })
+        let sends = tokio::spawn(send(client, endpoint.0.url.clone(), queue));
+        Self { ends: Some(ends), gathers, sends }
     }
 
     /// Sends what has gathered, for at most as long as one request may take. To be called when the engine has ended.

@@ -54,9 +54,6 @@ const FAREWELL: Duration = Duration::from_secs(3);
 /// How the API is served.
 #[derive(Clone, Debug)]
 pub struct ApiOptions {
-    /// The address to listen on; port 0 takes any free one. Keep it on loopback unless a proxy with accounts stands
-    /// in front: reading needs no token.
-    pub bind: SocketAddr,
     /// What every change must show.
     pub token: Token,
     /// More names under which the server may be asked, as in a `Host` header: `scale.example`, `localhost:8080`.
@@ -64,11 +61,10 @@ pub struct ApiOptions {
 }
 
 impl ApiOptions {
-    /// Loopback on [`DEFAULT_PORT`], under its own names only.
+    /// Under its own names only.
     #[must_use]
     pub fn new(token: Token) -> Self {
-        let bind = SocketAddr::from(([127, 0, 0, 1], DEFAULT_PORT));
-        Self { bind, token, allowed_hosts: Vec::new() }
+        Self { token, allowed_hosts: Vec::new() }
     }
 }
 
@@ -109,24 +105,45 @@ struct App {
     openapi: Bytes,
 }
 
-/// Serves the API and the page until `shutdown` is done; returns the address it listens on, and the task that ends
-/// when the last answer is out.
-///
-/// # Errors
-/// The address is taken or refused.
-pub async fn serve(
+/// The address that the API is served at, taken but not answering yet.
+#[derive(Debug)]
+pub struct Listening {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Listening {
+    /// Takes an address; port 0 takes any free one. Keep it on loopback unless a proxy with accounts stands in front:
+    /// reading needs no token.
+    ///
+    /// # Errors
+    /// The address is taken or refused.
+    pub async fn at(bind: SocketAddr) -> Result<Self, ApiError> {
+        let refused = |source| ApiError::Bind { bind, source };
+        let listener = match TcpListener::bind(bind).await {
+            Ok(listener) => listener,
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(taken(bind).await),
+            Err(error) => return Err(refused(error)),
+        };
+        let address = listener.local_addr().map_err(refused)?;
+        Ok(Self { listener, address })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+/// Serves the API and the page until `shutdown` is done; returns the task that ends when the last answer is out.
+pub fn serve(
     handle: EngineHandle,
+    listening: Listening,
     options: ApiOptions,
     shutdown: impl Future<Output = ()> + Send + 'static,
-) -> Result<(SocketAddr, JoinHandle<()>), ApiError> {
-    let bind = options.bind;
-    let refused = |source| ApiError::Bind { bind, source };
-    let listener = match TcpListener::bind(bind).await {
-        Ok(listener) => listener,
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(taken(bind).await),
-        Err(error) => return Err(refused(error)),
-    };
-    let address = listener.local_addr().map_err(refused)?;
+) -> JoinHandle<()> {
+    let Listening { listener, address } = listening;
     let (stop, stopping) = watch::channel(false);
     let (overviews, _) = broadcast::channel(events::OVERVIEWS);
     let telling = tokio::spawn(events::tell_overview(handle.clone(), overviews.clone(), stopping.clone()));
@@ -140,11 +157,10 @@ pub async fn serve(
         openapi: Bytes::from(openapi::document().to_string()),
     });
     let router = routes::router(app);
-    let task = tokio::spawn(async move {
+    tokio::spawn(async move {
         accept(listener, router, shutdown, &stop, stopping).await;
         telling.abort();
-    });
-    Ok((address, task))
+    })
 }
 
 /// Takes connections until `shutdown`, then waits for the last answers.

@@ -2,7 +2,7 @@
 
 mod support;
 
-use headroom_api::{ApiError, ApiOptions, Token, openapi_document, serve};
+use headroom_api::{ApiError, Listening, openapi_document};
 use headroom_core::controller::Measured;
 use headroom_core::reading::Absence;
 use headroom_core::units::Span;
@@ -653,14 +653,11 @@ async fn the_page_is_kept_by_browsers_and_asked_for_anew_after_an_update() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_taken_port_is_told_with_its_holder_and_a_free_one() {
-    let shop = shop().await;
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let bind = taken.local_addr().unwrap();
-    let options = ApiOptions { bind, ..ApiOptions::new(Token::random().unwrap()) };
-    let refused = serve(shop.engine(), options, std::future::pending()).await.unwrap_err();
+    let refused = Listening::at(bind).await.unwrap_err();
     let ApiError::Taken { port, by, another } = &refused else { panic!("{refused}") };
     assert_eq!(*port, bind.port());
     assert!(by.contains(&format!("(pid {})", std::process::id())), "{by}");
     assert_ne!(another.port(), bind.port());
-    shop.close().await;
 }

@@ -170,6 +170,36 @@ pub type EngineTask = JoinHandle<()>;
 /// Where the journal can't be read or written.
 pub async fn start(start: Start) -> Result<(EngineHandle, EngineTask), JournalError> {
     let Start { fleet, journal, targets, notifiers, advise } = start;
+    Ok(open(fleet, journal, notifiers, advise).await?.run(targets))
+}
+
+/// A loop that is where the journal left off, and touches nothing before it runs.
+pub struct Opened {
+    driver: Driver,
+    inbox: mpsc::Receiver<Message>,
+}
+
+impl Opened {
+    /// Lets it keep `targets`.
+    #[must_use]
+    pub fn run(self, targets: Targets) -> (EngineHandle, EngineTask) {
+        let Driver { messages, events, journal, .. } = &self.driver;
+        let handle =
+            EngineHandle { messages: messages.clone(), events: events.clone(), journal: journal.clone() };
+        (handle, tokio::spawn(self.driver.run(targets, self.inbox)))
+    }
+}
+
+/// Does all of a start that can fail, so that nothing has been touched where it does.
+///
+/// # Errors
+/// Where the journal can't be read or written.
+pub async fn open(
+    fleet: Fleet,
+    journal: Journal,
+    notifiers: Notifiers,
+    advise: bool,
+) -> Result<Opened, JournalError> {
     let restored = journal.restore().await?;
     let (raised, progress, untold) =
         (journal.raised().await?, journal.progress().await?, journal.untold().await?);
@@ -189,8 +219,6 @@ pub async fn start(start: Start) -> Result<(EngineHandle, EngineTask), JournalEr
     journal.append(batch).await?;
     let (messages, inbox) = mpsc::channel(QUEUE);
     let (events, _) = broadcast::channel(EVENT_BACKLOG);
-    let handle =
-        EngineHandle { messages: messages.clone(), events: events.clone(), journal: journal.clone() };
     let mut outbox = Outbox::new(journal.clone());
     outbox.change(controller.fleet().name(), notifiers);
     outbox.page(controller.fleet().notify().and_then(|notify| notify.link.clone()));
@@ -218,8 +246,7 @@ pub async fn start(start: Start) -> Result<(EngineHandle, EngineTask), JournalEr
         failing: None,
         fits: Arc::new(Semaphore::new(1)),
     };
-    let task = tokio::spawn(driver.run(targets, inbox));
-    Ok((handle, task))
+    Ok(Opened { driver, inbox })
 }
 
 /// A controller with the memory that the journal holds: the last snapshot and every input after it.

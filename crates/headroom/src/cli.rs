@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use headroom_adapters::traces::Endpoint;
 use headroom_core::names::{SignalName, WorkloadName};
 use headroom_core::units::Span;
 
@@ -209,7 +210,7 @@ pub(crate) struct Run {
     /// Send a trace of each decision, from sample to settled, to this collector of OpenTelemetry over OTLP/HTTP
     /// (`http://127.0.0.1:4318`). Off unless given.
     #[arg(long, value_name = "URL")]
-    pub otlp_endpoint: Option<String>,
+    pub otlp_endpoint: Option<Endpoint>,
     /// On a normal stop leave replicas and balancer running; the next `run` adopts them.
     #[arg(long)]
     pub leave_running: bool,

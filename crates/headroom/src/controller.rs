@@ -1,13 +1,15 @@
 //! A running controller: journal, parts, engine, API, and the way all of them stop.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use headroom_api::{ApiOptions, Token};
+use headroom_adapters::notifier;
+use headroom_api::{ApiOptions, Listening, Token};
 use headroom_config::Loaded;
-use headroom_engine::driver::{self, EngineTask, Start};
+use headroom_core::fleet::{Fleet, Listen};
+use headroom_engine::driver::{self, EngineTask};
 use headroom_engine::handle::EngineHandle;
 use headroom_engine::journal::{DataDir, Journal, Retention};
 use headroom_engine::ports::Leave;
@@ -25,18 +27,23 @@ pub(crate) struct Options<'a> {
     /// Where its data lies.
     pub data: &'a Path,
     /// Where the API is served; `None` for no API.
-    pub bind: Option<SocketAddr>,
+    pub api: Option<Listening>,
     /// More names under which the API may be asked.
     pub allow_hosts: &'a [String],
+    /// What this process listens at besides, and the argument that says so.
+    pub ours: Vec<Ours>,
     /// Whether decisions are only said.
     pub advise: bool,
 }
+
+/// An address that this process listens at, and the argument that names it.
+pub(crate) type Ours = (&'static str, SocketAddr);
 
 /// A running controller.
 pub(crate) struct Running {
     /// Talks to the engine.
     pub handle: EngineHandle,
-    /// Where the API answers.
+    /// Where people reach the API.
     pub address: Option<SocketAddr>,
     /// What state-changing requests need.
     pub token: Token,
@@ -45,56 +52,39 @@ pub(crate) struct Running {
     api: Option<JoinHandle<()>>,
     api_ends: watch::Sender<bool>,
     journal: Journal,
+    ours: Vec<Ours>,
 }
 
 impl Running {
-    /// Starts a controller where its journal left off.
+    /// Starts a controller where its journal left off. All that can fail comes before anything is started or adopted.
     pub(crate) async fn start(loaded: Loaded, options: Options<'_>) -> Result<Self> {
-        if let Some(bind) = options.bind {
-            is_free(bind)?;
-        }
-        let data = DataDir::open(options.data)?;
-        let token = Token::load_or_create(&paths::token(options.data))?;
+        let Options { data, api, allow_hosts, ours, advise } = options;
+        let folder = DataDir::open(data)?;
+        let token = Token::load_or_create(&paths::token(data))?;
         let (journal, opened) =
-            tokio::task::spawn_blocking(move || Journal::open(&data, Retention::default())).await??;
+            tokio::task::spawn_blocking(move || Journal::open(&folder, Retention::default())).await??;
         if let Some(set_aside) = &opened.set_aside {
             say!("warning: {}", set_aside.message);
         }
-        let mut wiring = Wiring::start(&loaded.fleet, &loaded.base, options.data, options.advise).await?;
-        let notifiers = wiring.notifiers(&loaded.fleet);
-        let start = Start {
-            fleet: loaded.fleet,
-            journal: journal.clone(),
-            targets: wiring.targets(),
-            notifiers,
-            advise: options.advise,
-        };
-        let (handle, engine) = driver::start(start).await?;
+        let notifiers = notifier::open_all(&loaded.fleet, &loaded.base);
+        let engine = driver::open(loaded.fleet.clone(), journal.clone(), notifiers, advise).await?;
+        let mut wiring = Wiring::start(&loaded.fleet, &loaded.base, data, advise).await?;
+        let (handle, engine) = engine.run(wiring.targets());
         wiring.feed(&handle);
-        let (api_ends, ends) = watch::channel(false);
-        let (address, api) = match options.bind {
-            Some(bind) => {
-                let allowed_hosts = options.allow_hosts.to_vec();
-                let api = ApiOptions { bind, allowed_hosts, ..ApiOptions::new(token.clone()) };
-                let mut ends = ends;
+        let (api_ends, mut ends) = watch::channel(false);
+        let address = api.as_ref().map(|listening| reached_at(listening.address()));
+        let api = match api {
+            Some(listening) => {
+                handle.page(format!("http://{}", reached_at(listening.address()))).await;
+                let options =
+                    ApiOptions { allowed_hosts: allow_hosts.to_vec(), ..ApiOptions::new(token.clone()) };
                 // A sender that is gone ends the server, too.
                 let ended = async move { drop(ends.wait_for(|end| *end).await) };
-                match headroom_api::serve(handle.clone(), api, ended).await {
-                    Ok((address, api)) => {
-                        handle.page(format!("http://{address}")).await;
-                        (Some(address), Some(api))
-                    }
-                    Err(error) => {
-                        // The replicas of an earlier controller go on; nothing of this start remains.
-                        handle.stop().await;
-                        wiring.stop(Leave::Running).await;
-                        return Err(error.into());
-                    }
-                }
+                Some(headroom_api::serve(handle.clone(), listening, options, ended))
             }
-            None => (None, None),
+            None => None,
         };
-        Ok(Self { handle, address, token, wiring, engine, api, api_ends, journal })
+        Ok(Self { handle, address, token, wiring, engine, api, api_ends, journal, ours })
     }
 
     /// Where the workloads are reached; complains on stderr about those that are not.
@@ -111,6 +101,7 @@ impl Running {
 
     /// Puts another policy in force.
     pub(crate) async fn change(&mut self, loaded: Loaded) -> Result<()> {
+        are_clear_of(&self.ours, &loaded.fleet)?;
         self.wiring.change(loaded.fleet, &self.handle).await
     }
 
@@ -130,17 +121,36 @@ impl Running {
     }
 }
 
-/// Finds out that the API's address is taken before any replica is started.
-fn is_free(bind: SocketAddr) -> Result<()> {
-    match std::net::TcpListener::bind(bind) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(anyhow::anyhow!(
-            "the page and the API can't be served at {bind} ({error}); name another address, such as --bind {}:{}, or \
-             port 0 for any free one",
-            bind.ip(),
-            bind.port().checked_add(1).unwrap_or(0)
-        )),
+/// Says that the policy, or another argument, names an address that this process listens at itself.
+pub(crate) fn are_clear_of(ours: &[Ours], fleet: &Fleet) -> Result<()> {
+    let listeners = fleet.listeners();
+    for (i, (argument, address)) in ours.iter().enumerate() {
+        let listen = Listen::Tcp(*address);
+        let another = SocketAddr::new(address.ip(), address.port().checked_add(1).unwrap_or(0));
+        let next = format!("name another, such as {argument} {another}");
+        if let Some(other) = listeners.iter().find(|other| other.listen.overlaps(&listen)) {
+            anyhow::bail!(
+                "{argument} {address} is where {} of the policy listens ({}, {}); {next}",
+                other.whose,
+                other.at,
+                other.listen
+            );
+        }
+        if let Some((first, _)) = ours[..i].iter().find(|(_, first)| Listen::Tcp(*first).overlaps(&listen)) {
+            anyhow::bail!("{argument} {address} is the address of {first} already; {next}");
+        }
     }
+    Ok(())
+}
+
+/// Where people of this machine reach what listens at `address`: "every address" is none that can be asked.
+fn reached_at(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
 }
 
 /// A folder of its own for a controller that leaves nothing behind.
@@ -164,5 +174,39 @@ impl Drop for ScratchDir {
     fn drop(&mut self) {
         // What can't be removed is in the temporary folder, where it harms nobody.
         let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_names_an_address_that_can_be_asked() {
+        for (bound, reached) in [
+            ("0.0.0.0:7070", "127.0.0.1:7070"),
+            ("[::]:7070", "[::1]:7070"),
+            ("192.0.2.1:7070", "192.0.2.1:7070"),
+        ] {
+            assert_eq!(reached_at(bound.parse().unwrap()).to_string(), reached);
+        }
+    }
+
+    #[test]
+    fn arguments_name_no_address_twice() {
+        let policy = "apiVersion: headroom.dev/v1alpha1\nkind: Fleet\nmetadata: { name: test }\nspec:\n  workloads:\n    \
+                      web:\n      target: { process: { command: [a] } }\n      balancer: { listen: 127.0.0.1:8080 }\n      \
+                      replicas: { min: 1, max: 1 }\n      signals: { rps: { balancer: requestsPerSecond } }\n      \
+                      strategies: [{ targetTracking: { signal: rps, perReplica: 1 } }]\n";
+        let fleet = headroom_config::parse("fleet.yaml", policy).unwrap().fleet;
+        let clear = |bind: &str, keda: &str| {
+            let ours = [("--bind", bind.parse().unwrap()), ("--keda-listen", keda.parse().unwrap())];
+            are_clear_of(&ours, &fleet).map_err(|error| error.to_string())
+        };
+        assert_eq!(clear("127.0.0.1:7070", "0.0.0.0:6000"), Ok(()));
+        let refused = clear("127.0.0.1:7070", "0.0.0.0:8080").unwrap_err();
+        assert!(refused.contains("--keda-listen 0.0.0.0:8081") && refused.contains("`web`"), "{refused}");
+        let refused = clear("127.0.0.1:7070", "127.0.0.1:7070").unwrap_err();
+        assert!(refused.contains("address of --bind already"), "{refused}");
     }
 }

@@ -15,12 +15,11 @@ use headroom_adapters::source::channel::ChannelSource;
 use headroom_adapters::source::process::ProcessSource;
 use headroom_adapters::source::recall::Recall;
 use headroom_adapters::source::{self, Group};
-use headroom_adapters::target::process::ProcessTarget;
+use headroom_adapters::target::process::{HeldTarget, ProcessTarget};
 use headroom_core::fleet::{Fleet, TargetSettings, Workload};
 use headroom_core::names::WorkloadName;
 use headroom_engine::driver::{self, Targets};
 use headroom_engine::handle::EngineHandle;
-use headroom_engine::outbox::Notifiers;
 use headroom_engine::ports::{Leave, News, Source, Target};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -95,6 +94,11 @@ impl Wiring {
             socket: socket_path(data)?,
             log: data.join("balancer.log"),
         };
+        // All that can fail comes first, so that nothing was touched where it does.
+        let mut held = Vec::new();
+        for (name, workload) in fleet.workloads() {
+            held.push((name, workload, hold(name, workload, base, data).await?));
+        }
         let (balancer, figures) = Balancer::keep(command);
         let mut wiring = Self {
             base: base.to_owned(),
@@ -108,8 +112,8 @@ impl Wiring {
             advise,
             leaving: BTreeMap::new(),
         };
-        for (name, workload) in fleet.workloads() {
-            wiring.add(name, workload).await?;
+        for (name, workload, target) in held {
+            wiring.keep(name, workload, target);
         }
         if !advise {
             wiring.retire_the_removed(fleet);
@@ -138,16 +142,17 @@ impl Wiring {
         if let Some(leaving) = self.leaving.remove(name) {
             let _ = leaving.await;
         }
-        let TargetSettings::Process(settings) = &workload.target;
-        let seed = u64::from(std::process::id());
-        let pool = workload.warm_pool.as_ref();
-        let target = ProcessTarget::start(name, settings, pool, &self.base, &self.data, seed)
-            .await
-            .with_context(|| format!("the replicas of `{name}` can't be looked after"))?;
+        let target = hold(name, workload, &self.base, &self.data).await?;
+        self.keep(name, workload, target);
+        Ok(())
+    }
+
+    /// Lets a target run, with what stands before it.
+    fn keep(&mut self, name: &WorkloadName, workload: &Workload, target: HeldTarget) {
+        let target = target.run();
         self.balancer.serve(name, workload, target.supervisor().clone());
         self.fronts.serve(name, workload, &self.base, target.supervisor().clone());
         self.parts.insert(name.clone(), Part { settings: workload.clone(), target, source: None });
-        Ok(())
     }
 
     /// The targets, for the engine.
@@ -156,11 +161,6 @@ impl Wiring {
             .iter()
             .map(|(name, part)| (name.clone(), self.fronts.fronted(name, &part.target)))
             .collect()
-    }
-
-    /// Who can be told by `fleet`, for the engine.
-    pub(crate) fn notifiers(&self, fleet: &Fleet) -> Notifiers {
-        notifier::open_all(fleet, &self.base)
     }
 
     /// Lets the sources feed the engine, and tells it where the balancers listen.
@@ -236,7 +236,7 @@ impl Wiring {
             }
         }
         self.groups = source::groups(&fleet);
-        let notifiers = self.notifiers(&fleet);
+        let notifiers = notifier::open_all(&fleet, &self.base);
         handle.change_fleet(fleet, self.targets(), notifiers).await?;
         self.feed(handle);
         // A drain may take minutes, and the next change of the policy must not wait for it.
@@ -296,6 +296,15 @@ impl Part {
             source.abort();
         }
     }
+}
+
+/// Takes over what there is of a workload's replicas, without doing anything yet.
+async fn hold(name: &WorkloadName, workload: &Workload, base: &Path, data: &Path) -> Result<HeldTarget> {
+    let TargetSettings::Process(settings) = &workload.target;
+    let seed = u64::from(std::process::id());
+    ProcessTarget::hold(name, settings, workload.warm_pool.as_ref(), base, data, seed)
+        .await
+        .with_context(|| format!("the replicas of `{name}` can't be looked after"))
 }
 
 /// The balancer's socket: in the data directory, or, where that path is too long for a socket, in the temporary

@@ -108,7 +108,10 @@ async fn measure(one_in: usize, collector: Option<u16>) -> Result<(f64, u64)> {
     let (handle, engine) = driver::start(start).await?;
     let decisions = count(handle.events());
     let traces = match collector {
-        Some(port) => Some(Traces::start(&format!("http://127.0.0.1:{port}"), name, &handle)?),
+        Some(port) => {
+            let endpoint = format!("http://127.0.0.1:{port}").parse().map_err(anyhow::Error::msg)?;
+            Some(Traces::start(&endpoint, name, &handle))
+        }
         None => None,
     };
     let mut seconds = tokio::time::interval(Duration::from_secs(1));

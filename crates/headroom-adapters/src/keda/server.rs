@@ -60,36 +60,55 @@ pub enum ServeError {
     Tls(String),
 }
 
-/// Serves the protocol at `listen` until `ends`. Gives the address, which is another where the port was 0. The files of `tls`
-/// may be replaced at any time.
-///
-/// # Errors
-/// Where the address can't be listened at, or TLS can't be spoken so.
-pub async fn serve(
-    listen: SocketAddr,
-    tls: Option<ServerCertificate>,
-    handle: EngineHandle,
-    ends: impl Future<Output = ()> + Send + 'static,
-) -> Result<(SocketAddr, JoinHandle<()>), ServeError> {
-    let acceptor = tls.map(|files| Arc::new(Acceptor::new(files, Path::new(""), &[b"h2"])));
-    if let Some(acceptor) = &acceptor {
-        acceptor.config().await.map_err(ServeError::Tls)?;
-    }
-    let listener = TcpListener::bind(listen).await?;
-    let address = listener.local_addr()?;
-    let server =
-        tonic::transport::Server::builder().add_service(ExternalScalerServer::new(Scaler { handle }));
-    let incoming = TcpIncoming::from(listener);
-    let task = tokio::spawn(async move {
-        let ended = match acceptor {
-            None => server.serve_with_incoming_shutdown(incoming, ends).await,
-            Some(acceptor) => server.serve_with_incoming_shutdown(over_tls(incoming, acceptor), ends).await,
-        };
-        if let Err(error) = ended {
-            tracing::error!(%error, "external scaling can't be served any more");
+/// The address that the protocol is served at, taken but not answering yet.
+pub struct Listening {
+    listener: TcpListener,
+    address: SocketAddr,
+    acceptor: Option<Arc<Acceptor>>,
+}
+
+impl Listening {
+    /// Takes an address; port 0 takes any free one. The files of `tls` may be replaced at any time.
+    ///
+    /// # Errors
+    /// Where the address can't be listened at, or TLS can't be spoken so.
+    pub async fn at(listen: SocketAddr, tls: Option<ServerCertificate>) -> Result<Self, ServeError> {
+        let acceptor = tls.map(|files| Arc::new(Acceptor::new(files, Path::new(""), &[b"h2"])));
+        if let Some(acceptor) = &acceptor {
+            acceptor.config().await.map_err(ServeError::Tls)?;
         }
-    });
-    Ok((address, task))
+        let listener = TcpListener::bind(listen).await?;
+        let address = listener.local_addr()?;
+        Ok(Self { listener, address, acceptor })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves the protocol until `ends`.
+    pub fn serve(
+        self,
+        handle: EngineHandle,
+        ends: impl Future<Output = ()> + Send + 'static,
+    ) -> JoinHandle<()> {
+        let server =
+            tonic::transport::Server::builder().add_service(ExternalScalerServer::new(Scaler { handle }));
+        let incoming = TcpIncoming::from(self.listener);
+        tokio::spawn(async move {
+            let ended = match self.acceptor {
+                None => server.serve_with_incoming_shutdown(incoming, ends).await,
+                Some(acceptor) => {
+                    server.serve_with_incoming_shutdown(over_tls(incoming, acceptor), ends).await
+                }
+            };
+            if let Err(error) = ended {
+                tracing::error!(%error, "external scaling can't be served any more");
+            }
+        })
+    }
 }
 
 /// Those who connect, once TLS is agreed on; the others are sent away.

@@ -163,8 +163,9 @@ async fn keda_is_answered_over_tls() {
         client_ca: Some(file("ca.pem")),
     };
     let any = "127.0.0.1:0".parse().unwrap();
-    let ends = std::future::pending();
-    let (address, _) = server::serve(any, Some(tls()), engine.handle.clone(), ends.clone()).await.unwrap();
+    let listening = server::Listening::at(any, Some(tls())).await.unwrap();
+    let address = listening.address();
+    drop(listening.serve(engine.handle.clone(), std::future::pending()));
     engine.load(650.0).await;
     let source = |client: &str| {
         let fleet = policy(
@@ -207,7 +208,7 @@ async fn keda_is_answered_over_tls() {
     until_value(&mut knows_other, "wanted", 7.0).await;
 
     let wrong = ServerCertificate { key: file("ca.pem"), ..tls() };
-    let wrong = server::serve(any, Some(wrong), engine.handle.clone(), ends).await;
+    let wrong = server::Listening::at(any, Some(wrong)).await;
     let Err(server::ServeError::Tls(why)) = wrong else { panic!("a certificate is no key") };
     assert!(why.contains("ca.pem"), "{why}");
     engine.stop().await;
@@ -323,10 +324,9 @@ spec:
 async fn keda_is_told_what_is_wanted_and_foreseen() {
     let engine = Running::start().await;
     let handle = &engine.handle;
-    let (address, _) =
-        server::serve("127.0.0.1:0".parse().unwrap(), None, handle.clone(), std::future::pending())
-            .await
-            .unwrap();
+    let listening = server::Listening::at("127.0.0.1:0".parse().unwrap(), None).await.unwrap();
+    let address = listening.address();
+    drop(listening.serve(handle.clone(), std::future::pending()));
     let channel = tonic::transport::Endpoint::from_shared(format!("http://{address}")).unwrap();
     let mut keda = ExternalScalerClient::new(channel.connect().await.unwrap());
 

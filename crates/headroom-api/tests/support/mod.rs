@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use headroom_api::{ApiOptions, Token, serve};
+use headroom_api::{ApiOptions, Listening, Token, serve};
 use headroom_core::action::Action;
 use headroom_core::controller::{Controller, Effect, Input, Measured, Override, Settled};
 use headroom_core::decision::Outcome;
@@ -532,15 +532,13 @@ impl Shop {
         let every = tokio::time::interval(std::time::Duration::from_secs(1));
         let source = feed(&handle, Box::new(FakeSource { world, every }));
         let token = Token::load_or_create(&dir.path().join("token")).expect("a token");
-        let options =
-            ApiOptions { bind: bind.parse().expect("an address"), ..ApiOptions::new(token.clone()) };
+        let listening = Listening::at(bind.parse().expect("an address")).await.expect("a free address");
+        let address = listening.address();
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let (address, api) = serve(handle.clone(), options, async {
+        let api = serve(handle.clone(), listening, ApiOptions::new(token.clone()), async {
             // Whoever drops the shop stops it too.
             let _ = stopped.await;
-        })
-        .await
-        .expect("the API is served");
+        });
         Self { address, token, handle, stop: Some(stop), tasks: vec![api, engine, source], _dir: dir }
     }
 

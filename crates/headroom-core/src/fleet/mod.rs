@@ -8,6 +8,7 @@
 
 mod balancer;
 mod behavior;
+mod listen;
 mod notify;
 mod problem;
 mod shared;
@@ -29,6 +30,7 @@ pub use behavior::{
     Behavior, Burst, CooldownSettings, GuardSettings, PolicySelect, RateLimitSettings, ScalingPolicy,
     ScalingRules,
 };
+pub use listen::{Listen, Listener};
 pub use notify::{
     AlertSettings, EmailSettings, MailTls, NotifierName, NotifierSettings, Notify, PagerdutySettings,
     QuietTime, Route, SlackBot, SlackSettings, WebhookSettings,
@@ -224,6 +226,12 @@ impl Fleet {
         &self.spec.sources
     }
 
+    /// What of the policy listens at an address of this machine.
+    #[must_use]
+    pub fn listeners(&self) -> Vec<Listener> {
+        self.spec.listeners()
+    }
+
     /// The workload called `name`.
     #[must_use]
     pub fn workload(&self, name: &WorkloadName) -> Option<&Workload> {
@@ -291,7 +299,7 @@ impl FleetSpec {
                 }
             }
         }
-        self.check_listen_addresses(&root, &mut problems);
+        self.check_listen_addresses(&mut problems);
         shared::check(self, &mut problems);
         if let Some(notify) = &self.notify {
             notify.check(&Path::root().key("spec").key("notify"), &self.workloads, &mut problems);
@@ -299,24 +307,41 @@ impl FleetSpec {
         problems
     }
 
-    /// Two workloads can't answer on one address.
-    fn check_listen_addresses(&self, root: &Path, problems: &mut Vec<Problem>) {
-        let mut taken: BTreeMap<std::net::SocketAddr, &WorkloadName> = BTreeMap::new();
-        for (name, workload) in &self.workloads {
-            let Some(balancer) = &workload.balancer else { continue };
-            if balancer.listen.port() == 0 {
-                continue;
-            }
-            if let Some(other) = taken.insert(balancer.listen, name) {
+    /// Two can't listen at one address.
+    fn check_listen_addresses(&self, problems: &mut Vec<Problem>) {
+        let all = self.listeners();
+        for (i, later) in all.iter().enumerate() {
+            if let Some(earlier) = all[..i].iter().find(|earlier| earlier.listen.overlaps(&later.listen)) {
                 problems.push(
                     Problem::new(
-                        root.key(name.as_str()).key("balancer").key("listen"),
-                        format!("{} is the address of workload `{other}` already", balancer.listen),
+                        later.at.clone(),
+                        format!("{} is the address of {} already", earlier.listen, earlier.whose),
                     )
-                    .help("give each workload an address of its own, or port 0 for any free one"),
+                    .help("give each an address of its own; a balancer takes any free one with port 0"),
                 );
             }
         }
+    }
+
+    fn listeners(&self) -> Vec<Listener> {
+        let spec = Path::root().key("spec");
+        let workloads = self.workloads.iter().filter_map(|(name, workload)| {
+            Some(Listener {
+                listen: Listen::Tcp(workload.balancer.as_ref()?.listen),
+                whose: format!("workload `{name}`"),
+                at: spec.key("workloads").key(name.as_str()).key("balancer").key("listen"),
+            })
+        });
+        let sources = self.sources.iter().filter_map(|(name, source)| {
+            let log = matches!(source.kind, SourceKind::Haproxy(_));
+            let at = spec.key("sources").key(name.as_str()).key(source.kind.word());
+            Some(Listener {
+                listen: source.listen()?,
+                whose: format!("source `{name}`"),
+                at: at.key(if log { "log" } else { "listen" }),
+            })
+        });
+        workloads.chain(sources).collect()
     }
 }
 

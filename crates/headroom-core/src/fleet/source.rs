@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::signal::Quantile;
-use super::{Path, Problem};
+use super::{Listen, Path, Problem};
 use crate::names::SignalName;
 use crate::units::{Span, Unit};
 
@@ -1095,10 +1095,17 @@ impl SourceSettings {
     /// once only.
     #[must_use]
     pub fn listens(&self) -> bool {
+        self.listen().is_some()
+    }
+
+    /// The address at which it takes in what others send.
+    #[must_use]
+    pub fn listen(&self) -> Option<Listen> {
         match &self.kind {
-            SourceKind::Statsd(_) | SourceKind::Otlp(_) => true,
-            SourceKind::Haproxy(settings) => settings.log.is_some(),
-            _ => false,
+            SourceKind::Statsd(settings) => Some(Listen::Udp(settings.listen)),
+            SourceKind::Otlp(settings) => Some(Listen::Tcp(settings.listen)),
+            SourceKind::Haproxy(settings) => settings.log.map(Listen::Udp),
+            _ => None,
         }
     }
 

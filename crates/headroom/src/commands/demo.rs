@@ -11,6 +11,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use headroom_api::Listening;
 use headroom_core::capacity::{Basis, Capacity};
 use headroom_core::decision::SeenSignal;
 use headroom_core::say;
@@ -147,10 +148,9 @@ pub(crate) async fn run(args: &Demo, printer: Printer) -> Result<Exit> {
     let mut loaded =
         headroom_config::parse("demo.yaml", &policy(args)?).map_err(|e| anyhow::anyhow!(e.render(false)))?;
     loaded.base = scratch.path().to_owned();
-    let bind = (!args.headless).then_some(args.bind);
-    let running =
-        Running::start(loaded, Options { data: scratch.path(), bind, allow_hosts: &[], advise: false })
-            .await?;
+    let api = if args.headless { None } else { Some(Listening::at(args.bind).await?) };
+    let options = Options { data: scratch.path(), api, allow_hosts: &[], ours: Vec::new(), advise: false };
+    let running = Running::start(loaded, options).await?;
     let outcome = watch(args, plan, &running, scratch.path()).await;
     running.stop(Leave::Stopped).await?;
     let figures = outcome?;

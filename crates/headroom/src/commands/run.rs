@@ -1,66 +1,77 @@
 //! `headroom run`: the controller.
 
-use anyhow::Result;
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result};
 use headroom_adapters::traces::Traces;
+use headroom_api::Listening;
 use headroom_engine::ports::Leave;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::cli::{Cli, Run};
-use crate::controller::{Options, Running};
+use crate::controller::{Options, Ours, Running, are_clear_of};
 use crate::exit::Exit;
 use crate::paths;
 
 pub(crate) async fn run(args: &Run, cli: &Cli) -> Result<Exit> {
     super::logs(cli.verbose);
+    // First of all: whoever asks for the end during the start gets an orderly one as soon as it is over.
+    let mut asked = Asked::new()?;
     let loaded = super::check::load(&args.file)?;
     let data = paths::data_dir(cli.data.as_ref())?;
     let fleet = loaded.fleet.name().clone();
-    let digest = loaded.digest.clone();
-    let options =
-        Options { data: &data, bind: Some(args.bind), allow_hosts: &args.allow_host, advise: args.advise };
-    let mut running = Running::start(loaded, options).await?;
-    let mode = if args.advise { " in advise mode: decisions are said, not done" } else { "" };
-    say!("headroom keeps `{fleet}`{mode}");
-    for (name, address) in running.say_where().await {
-        say!("  {name:<16} http://{address}");
-    }
-    if let Some(address) = running.address {
-        say!("  {:<16} http://{address}/#token={}", "page", running.token.reveal());
-    }
+    // Addresses are taken, and all else that can fail is done, before anything is started.
+    are_clear_of(&ours(args), &loaded.fleet)?;
+    let api = Listening::at(args.bind).await?;
+    let mut ours = ours(args);
+    ours[0].1 = api.address();
     #[cfg(feature = "keda")]
-    if let Some(listen) = args.keda_listen {
-        match serve_keda(listen, args, &running.handle).await {
-            Ok(address) => say!("  {:<16} {address}", "external scaler"),
-            Err(error) => {
-                running.stop(Leave::Running).await?;
-                return Err(error.context(format!("KEDA can't be served at {listen}")));
-            }
+    let scaler = match args.keda_listen {
+        Some(listen) => {
+            let listening = listen_for_keda(listen, args).await?;
+            ours[1].1 = listening.address();
+            Some(listening)
         }
-    }
-    let traces = match &args.otlp_endpoint {
         None => None,
-        Some(endpoint) => match Traces::start(endpoint, fleet.clone(), &running.handle) {
-            Ok(traces) => Some(traces),
-            Err(error) => {
-                running.stop(Leave::Running).await?;
-                anyhow::bail!("traces can't be sent ({error}); write --otlp-endpoint http://HOST:4318");
-            }
-        },
     };
     let (changed, changes) = mpsc::channel(1);
-    let _watcher = headroom_config::reload::Watcher::start(&args.file, &digest, move |reloaded| {
+    let _watcher = headroom_config::reload::Watcher::start(&args.file, &loaded.digest, move |reloaded| {
         // A reload under way takes in what the file holds by then.
         let _ = changed.blocking_send(reloaded);
     })?;
     // Dropped before the watcher, which waits for the call it is in: nobody may wait for a place in this queue then.
     let mut changes = changes;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    let options =
+        Options { data: &data, api: Some(api), allow_hosts: &args.allow_host, ours, advise: args.advise };
+    let mut running = Running::start(loaded, options).await?;
+    let mode = if args.advise { " in advise mode: decisions are said, not done" } else { "" };
+    say!("headroom keeps `{fleet}`{mode}");
+    #[cfg(feature = "keda")]
+    let scaler = scaler.map(|listening| {
+        let address = listening.address();
+        // It ends with the program.
+        drop(listening.serve(running.handle.clone(), std::future::pending()));
+        address
+    });
+    let traces = args.otlp_endpoint.as_ref().map(|endpoint| Traces::start(endpoint, fleet, &running.handle));
+    let mut is_told = false;
     loop {
         tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
+            () = asked.for_the_end() => break,
+            there = running.say_where(), if !is_told => {
+                is_told = true;
+                for (name, address) in there {
+                    say!("  {name:<16} http://{address}");
+                }
+                if let Some(address) = running.address {
+                    say!("  {:<16} http://{address}/#token={}", "page", running.token.reveal());
+                }
+                #[cfg(feature = "keda")]
+                if let Some(address) = scaler {
+                    say!("  {:<16} {address}", "external scaler");
+                }
+            }
             Some(reloaded) = changes.recv() => match reloaded.0 {
                 Ok(loaded) => match running.change(loaded).await {
                     Ok(()) => say!("{} is in force", args.file.display()),
@@ -81,7 +92,7 @@ pub(crate) async fn run(args: &Run, cli: &Cli) -> Result<Exit> {
     }
     tokio::select! {
         stopped = running.stop(how) => stopped?,
-        _ = interrupt.recv() => return Ok(Exit::Failure),
+        _ = asked.interrupt.recv() => return Ok(Exit::Failure),
     }
     if let Some(traces) = traces {
         traces.end().await;
@@ -89,17 +100,43 @@ pub(crate) async fn run(args: &Run, cli: &Cli) -> Result<Exit> {
     Ok(Exit::Success)
 }
 
+/// Who asks for the end.
+struct Asked {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Asked {
+    fn new() -> Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn for_the_end(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// What the arguments say this process listens at.
+fn ours(args: &Run) -> Vec<Ours> {
+    #[cfg(feature = "keda")]
+    let scaler = args.keda_listen.map(|listen| ("--keda-listen", listen));
+    #[cfg(not(feature = "keda"))]
+    let scaler: Option<Ours> = None;
+    [("--bind", args.bind)].into_iter().chain(scaler).collect()
+}
+
 #[cfg(feature = "keda")]
-async fn serve_keda(
-    listen: std::net::SocketAddr,
+async fn listen_for_keda(
+    listen: SocketAddr,
     args: &Run,
-    handle: &headroom_engine::handle::EngineHandle,
-) -> Result<std::net::SocketAddr> {
+) -> Result<headroom_adapters::keda::server::Listening> {
     let tls = args.keda_certificate.clone().zip(args.keda_key.clone()).map(|(certificate, key)| {
         headroom_core::fleet::ServerCertificate { certificate, key, client_ca: args.keda_client_ca.clone() }
     });
-    // It ends with the program.
-    let (address, _) =
-        headroom_adapters::keda::server::serve(listen, tls, handle.clone(), std::future::pending()).await?;
-    Ok(address)
+    headroom_adapters::keda::server::Listening::at(listen, tls)
+        .await
+        .with_context(|| format!("KEDA can't be served at {listen}"))
 }

@@ -1,6 +1,8 @@
 //! Bad input of every kind: a clear error with what, why and the next step, and nothing lost.
 
-use crate::rig::{Rig, alone, eventually, get, headroom, policy, policy_of, stderr, stdout};
+use crate::rig::{
+    Rig, alone, eventually, get, headroom, policy, policy_of, policy_with_api, runs, signal, stderr, stdout,
+};
 
 /// A file system of its own for a folder, small enough to be filled.
 struct SmallDisk(std::path::PathBuf);
@@ -118,14 +120,75 @@ fn a_taken_port_is_named_before_anything_is_started() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let rig = Rig::new(&policy(1, 1));
-    let file = rig.file();
-    let output = alone(
-        &["run", "-f", file.to_str().unwrap(), "--data", rig.data().to_str().unwrap(), "--bind", &address],
-        file.parent().unwrap(),
+    for arguments in [&["--bind", &address][..], &["--bind", "127.0.0.1:0", "--keda-listen", &address]] {
+        let output = rig.refused(arguments);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        let said = stderr(&output);
+        assert!(said.contains(&taken.local_addr().unwrap().port().to_string()), "{said}");
+        assert_eq!((rig.replica_pids(), rig.balancer_pid()), (vec![], None), "{said}");
+    }
+}
+
+/// What the policy listens at is not ours to listen at, neither at the start nor after a change of the policy.
+#[test]
+fn an_address_of_the_policy_is_no_address_of_the_controller() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap().to_string();
+    drop(free);
+    let with = |listen: &str| policy(1, 1).replace("listen: 127.0.0.1:0", &format!("listen: \"{listen}\""));
+    let otlp = policy(1, 1).replace(
+        "  workloads:",
+        &format!("  sources: {{ pushed: {{ otlp: {{ listen: \"{address}\" }} }} }}\n  workloads:"),
     );
-    assert!(!output.status.success());
-    assert!(stderr(&output).contains(&address) && stderr(&output).contains("--bind"), "{}", stderr(&output));
-    assert!(rig.replica_pids().is_empty());
+    for (policy, whose) in [(with(&address), "workload `web`"), (otlp, "source `pushed`")] {
+        let rig = Rig::new(&policy);
+        for arguments in [&["--bind", &address][..], &["--bind", "127.0.0.1:0", "--keda-listen", &address]] {
+            let output = rig.refused(arguments);
+            let said = stderr(&output);
+            assert_eq!(output.status.code(), Some(1), "{said}");
+            assert!(said.contains(whose) && said.contains(&address), "{said}");
+            assert_eq!((rig.replica_pids(), rig.balancer_pid()), (vec![], None), "{said}");
+        }
+    }
+    let mut rig = Rig::new(&policy(1, 1));
+    rig.start();
+    std::fs::write(rig.file(), with(&rig.server())).unwrap();
+    eventually("it is refused", || rig.said().contains("is not in force: --bind").then_some(()));
+}
+
+/// C6: a start that waits for a port that others have hears that it is to end, and leaves nothing of its own.
+#[test]
+fn a_start_that_is_interrupted_leaves_nothing_behind() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut rig = Rig::new(
+        &policy(1, 1).replace("listen: 127.0.0.1:0", &format!("listen: {}", taken.local_addr().unwrap())),
+    );
+    rig.launch();
+    let balancer = eventually("the balancer runs", || rig.balancer_pid());
+    let replica = eventually("a replica runs", || rig.replica_pids().first().copied());
+    signal(rig.controller_pid(), "TERM");
+    rig.ended();
+    assert!(rig.said().contains("headroom stops"), "{}", rig.said());
+    eventually("nothing is left", || (!runs(balancer) && !runs(replica)).then_some(()));
+}
+
+/// A start that fails touches nothing of what an earlier controller left.
+#[test]
+fn a_start_that_fails_leaves_what_it_found() {
+    let mut rig = Rig::new(&policy(1, 1));
+    rig.start_until_ready(1);
+    let found = (rig.replica_pids(), rig.balancer_pid());
+    rig.kill_controller();
+    // The second workload's folder is held by another, so that the first was held when the start fails.
+    std::fs::write(rig.file(), policy_with_api(1, "1s").replace("    api:", "    zeta:")).unwrap();
+    let folder = rig.data().join("process/zeta");
+    std::fs::create_dir_all(folder.parent().unwrap()).unwrap();
+    std::fs::write(&folder, "no folder").unwrap();
+    let output = rig.refused(&["--bind", "127.0.0.1:0"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(stderr(&output).contains("zeta"), "{output:?}");
+    assert_eq!((rig.replica_pids(), rig.balancer_pid()), found);
+    assert!(found.0.iter().chain(&found.1).all(|pid| runs(*pid)));
 }
 
 /// C5: a command that does not exist is a trouble of its workload, with the next step.

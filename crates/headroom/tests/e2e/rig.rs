@@ -109,12 +109,22 @@ impl Rig {
 
     /// Starts the controller and waits until its API answers.
     pub(crate) fn start(&mut self) {
+        let before = self.said().len();
+        self.launch();
+        self.server = eventually("the controller says where its page is", || {
+            let said = self.said();
+            let line = said.get(before..)?.lines().find(|l| l.contains("/#token="))?.to_owned();
+            Some(line.split("http://").nth(1)?.split('/').next()?.to_owned())
+        });
+    }
+
+    /// Starts the controller and waits for nothing.
+    pub(crate) fn launch(&mut self) {
         let log = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
             .open(self.folder.path().join("stderr"))
             .unwrap();
-        let before = self.said().len();
         let child = Command::new(headroom())
             .args(["run", "--bind", "127.0.0.1:0", "-f"])
             .arg(self.file())
@@ -127,11 +137,13 @@ impl Rig {
             .spawn()
             .unwrap();
         self.controller = Some(child);
-        self.server = eventually("the controller says where its page is", || {
-            let said = self.said();
-            let line = said.get(before..)?.lines().find(|l| l.contains("/#token="))?.to_owned();
-            Some(line.split("http://").nth(1)?.split('/').next()?.to_owned())
-        });
+    }
+
+    /// `headroom run` on this rig where it is to end by itself.
+    pub(crate) fn refused(&self, arguments: &[&str]) -> Output {
+        let (file, data) = (self.file(), self.data());
+        let run = ["run", "-f", file.to_str().unwrap(), "--data", data.to_str().unwrap()];
+        alone(&[&run, arguments].concat(), self.folder.path())
     }
 
     /// Where the API answers.
@@ -164,8 +176,14 @@ impl Rig {
 
     /// Ctrl-C, and waits for the end.
     pub(crate) fn stop(&mut self) {
-        let Some(mut child) = self.controller.take() else { return };
+        let Some(child) = &self.controller else { return };
         signal(child.id(), "INT");
+        self.ended();
+    }
+
+    /// Waits for the end of the controller.
+    pub(crate) fn ended(&mut self) {
+        let Some(mut child) = self.controller.take() else { return };
         eventually("the controller ends", || child.try_wait().unwrap());
     }
 

@@ -79,20 +79,12 @@ fn a_decision_is_traced_from_sample_to_settled() {
 #[test]
 fn an_endpoint_that_is_no_address_is_refused() {
     let rig = Rig::new(&policy(1, 4));
-    let said = crate::rig::alone(
-        &[
-            "run",
-            "-f",
-            rig.file().to_str().unwrap(),
-            "--data",
-            rig.data().to_str().unwrap(),
-            "--bind",
-            "127.0.0.1:0",
-            "--otlp-endpoint",
-            "nowhere at all",
-        ],
-        std::path::Path::new("/"),
-    );
-    assert_eq!(said.status.code(), Some(1));
-    assert!(crate::rig::stderr(&said).contains("--otlp-endpoint http://"), "{}", crate::rig::stderr(&said));
+    for endpoint in ["nowhere at all", "nonsense", "", "127.0.0.1:4318", "ftp://x/", "http://", "https:///v1"]
+    {
+        let output = rig.refused(&["--bind", "127.0.0.1:0", "--otlp-endpoint", endpoint]);
+        let said = crate::rig::stderr(&output);
+        assert_eq!(output.status.code(), Some(64), "{endpoint}: {said}");
+        assert!(said.contains("--otlp-endpoint") && said.contains("http://HOST:4318"), "{said}");
+    }
+    assert!(!rig.data().exists(), "nothing was begun");
 }

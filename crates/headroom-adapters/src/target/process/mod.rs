@@ -58,5 +58,5 @@ pub use fault::{Exit, Fault};
 pub use ports::Ports;
 pub use spec::{BackoffSpec, EmptyCommand, HealthSpec, PreloadSpec, Probe, ReplicaSpec, StopSpec};
 pub use status::{Finding, ReplicaState, ReplicaStatus, Status, Usage};
-pub use supervisor::{ProcessSupervisor, Shutdown, SupervisorConfig, SupervisorError};
-pub use target::{ProcessTarget, SetupError};
+pub use supervisor::{HeldSupervisor, ProcessSupervisor, Shutdown, SupervisorConfig, SupervisorError};
+pub use target::{HeldTarget, ProcessTarget, SetupError};

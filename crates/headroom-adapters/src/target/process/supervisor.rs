@@ -117,6 +117,23 @@ pub struct ProcessSupervisor {
     changes: watch::Receiver<u64>,
 }
 
+/// A supervisor that holds its directory and does not run yet. Dropped, it lets go of all it found.
+#[derive(Debug)]
+pub struct HeldSupervisor {
+    supervisor: ProcessSupervisor,
+    actor: Actor,
+    inbox: mpsc::Receiver<Command>,
+}
+
+impl HeldSupervisor {
+    /// Lets it keep its replicas.
+    #[must_use]
+    pub fn run(self) -> ProcessSupervisor {
+        tokio::spawn(self.actor.run(self.inbox));
+        self.supervisor
+    }
+}
+
 impl ProcessSupervisor {
     /// Starts a supervisor and adopts what an earlier one left running in its directory. Without such,
     /// there are no replicas until [`set_desired`](Self::set_desired).
@@ -125,11 +142,22 @@ impl ProcessSupervisor {
     /// If the directory is in use or unusable, or the machine's processes can't be read. A command that
     /// can't be started is no error here but a finding: it may be built later.
     pub async fn start(spec: ReplicaSpec, config: SupervisorConfig) -> Result<Self, SupervisorError> {
+        Ok(Self::hold(spec, config).await?.run())
+    }
+
+    /// All of a start that can fail: takes the directory and looks at what runs there. No replica is started before it
+    /// [runs](HeldSupervisor::run).
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn hold(
+        spec: ReplicaSpec,
+        config: SupervisorConfig,
+    ) -> Result<HeldSupervisor, SupervisorError> {
         let workload: Arc<str> = config.workload.as_str().into();
         let (commands, inbox) = mpsc::channel(COMMANDS);
         let (actor, status, changes) = Self::actor(spec, config).await?;
-        tokio::spawn(actor.run(inbox));
-        Ok(Self { workload, commands, status, changes })
+        Ok(HeldSupervisor { supervisor: Self { workload, commands, status, changes }, actor, inbox })
     }
 
     /// Ends the replicas that an earlier supervisor left running for a workload that is wanted no more, with the

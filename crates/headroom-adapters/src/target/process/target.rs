@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use super::ports::Ports;
 use super::spec::{BackoffSpec, EmptyCommand, HealthSpec, PreloadSpec, Probe, ReplicaSpec, StopSpec};
 use super::status::{Finding, ReplicaState, ReplicaStatus, Status};
-use super::supervisor::{ProcessSupervisor, Shutdown, SupervisorConfig, SupervisorError};
+use super::supervisor::{HeldSupervisor, ProcessSupervisor, Shutdown, SupervisorConfig, SupervisorError};
 
 /// A finding about a replica that serves again is a trouble for this long: time enough to be seen on a
 /// page that shows the present. The journal keeps it.
@@ -41,6 +41,18 @@ pub struct ProcessTarget {
     supervisor: ProcessSupervisor,
 }
 
+/// A target that does not run yet. Dropped, it lets go of all it found.
+#[derive(Debug)]
+pub struct HeldTarget(HeldSupervisor);
+
+impl HeldTarget {
+    /// Lets it keep its replicas.
+    #[must_use]
+    pub fn run(self) -> ProcessTarget {
+        ProcessTarget { supervisor: self.0.run() }
+    }
+}
+
 impl ProcessTarget {
     /// Sets the target of a workload up, and adopts the replicas an earlier controller left.
     ///
@@ -57,9 +69,23 @@ impl ProcessTarget {
         data_dir: &Path,
         seed: u64,
     ) -> Result<Self, SetupError> {
+        Ok(Self::hold(workload, settings, pool, policy_dir, data_dir, seed).await?.run())
+    }
+
+    /// All of a start that can fail: see [`ProcessSupervisor::hold`].
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub async fn hold(
+        workload: &WorkloadName,
+        settings: &ProcessSettings,
+        pool: Option<&WarmPoolSettings>,
+        policy_dir: &Path,
+        data_dir: &Path,
+        seed: u64,
+    ) -> Result<HeldTarget, SetupError> {
         let spec = spec(settings, pool, policy_dir)?;
-        let supervisor = ProcessSupervisor::start(spec, config(workload, data_dir, seed)).await?;
-        Ok(Self { supervisor })
+        Ok(HeldTarget(ProcessSupervisor::hold(spec, config(workload, data_dir, seed)).await?))
     }
 
     /// The workloads that controllers on this data directory have had, whether or not any replica of them is left.

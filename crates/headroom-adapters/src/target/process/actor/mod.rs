@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::sleep_until;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use super::adopt::Adoption;
 use super::backoff::mix;
@@ -308,7 +308,11 @@ impl Actor {
     /// Replicas that serve are rotated to the new version by and by; those that don't are started anew at
     /// once, since the change may be what mends them.
     fn change_spec(&mut self, spec: ReplicaSpec, now: Moment) {
-        self.spec_hash = spec.hash();
+        let hash = spec.hash();
+        if hash != self.spec_hash && !self.slots.is_empty() {
+            warn!(workload = self.ground.workload, "replicas are replaced, for the command changed");
+        }
+        self.spec_hash = hash;
         self.spec = spec;
         let indexes: Vec<u32> = self.slots.keys().copied().collect();
         for index in indexes {
