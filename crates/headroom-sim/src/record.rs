@@ -28,6 +28,8 @@ pub struct RecordedPoint {
     pub starting: u32,
     /// Replicas that drained.
     pub draining: u32,
+    /// Replicas of the warm pool, warm or on their way.
+    pub pool: u32,
 }
 
 /// A record being played back.
@@ -75,7 +77,7 @@ impl Playback {
             self.plant.want(now.ready);
         }
         let mut stepped = self.plant.advance(demand);
-        (stepped.starting, stepped.draining) = (now.starting, now.draining);
+        (stepped.starting, stepped.draining, stepped.pool) = (now.starting, now.draining, now.pool);
         self.meter.push(&stepped, now.wanted, need, surge, counts);
     }
 

@@ -282,6 +282,7 @@ fn a_record_is_a_contender() {
         ready,
         starting,
         draining: 0,
+        pool: 0,
     };
     let points = vec![point(0.0, 4, 0), point(3610.0, 4, 16), point(3640.0, 20, 0)];
     let recorded = std::collections::BTreeMap::from([("web".parse().unwrap(), points)]);

@@ -53,7 +53,7 @@ pub use query::{
 pub use replay::{Difference, ReplayReport, TestCase};
 pub use retention::Retention;
 pub use rollup::{DRAINING, FAILED, READY, Resolution, STARTING, WANTED, WARM};
-pub use series::{MAX_POINTS, Series, SeriesPoint, SeriesQuery, SeveralQuery};
+pub use series::{FinePoint, MAX_POINTS, Series, SeriesPoint, SeriesQuery, SeveralQuery};
 
 use writer::{Call, QUEUE, Writer};
 

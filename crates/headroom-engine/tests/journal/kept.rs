@@ -332,6 +332,42 @@ async fn counts_of_replicas_are_a_series_too_and_all_is_there_at_once() {
     assert_eq!(warm.points.iter().map(|point| point.mean).collect::<Vec<_>>(), [3.0]);
 }
 
+/// Sums over time need points that are not half empty: each moment is told in the finest points that are kept of it.
+#[tokio::test]
+async fn each_moment_is_read_in_the_finest_points_that_are_kept_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let retention = Retention {
+        seconds: Span::seconds(60),
+        ten_seconds: Span::minutes(10),
+        minutes: Span::hours(2),
+        ..Retention::default()
+    };
+    let (journal, _) = open_with(dir.path(), retention);
+    let mut world = World::new();
+    journal.append(world.first()).await.unwrap();
+    let stamps = [0, 1_000, 7_200_000, 7_201_000, 13_800_000, 13_811_000, 14_390_000, 14_391_000, 14_391_500];
+    for at in stamps {
+        rps(&journal, at, 4.0).await;
+    }
+    let mut batch = Batch::new(START);
+    world.handle(&mut batch, Input::Tick { at: START.plus(Span::seconds(14_400)) });
+    journal.append(batch).await.unwrap();
+    let found = journal
+        .finest(web(), vec!["rps".to_owned(), "nobody".to_owned()], START, START.plus(Span::hours(4)))
+        .await
+        .unwrap();
+    let told: Vec<_> = found[0]
+        .iter()
+        .map(|fine| {
+            (fine.point.at.since(START).as_millis() / 1000, fine.length.as_millis() / 1000, fine.point.count)
+        })
+        .collect();
+    let expected =
+        [(0, 3600, 2), (7200, 60, 2), (13_800, 10, 1), (13_810, 10, 1), (14_390, 1, 1), (14_391, 1, 2)];
+    assert_eq!(told, expected);
+    assert!(found[1].is_empty());
+}
+
 /// A page asks for all its charts at once: the same answers as one by one, peaks included, however coarse.
 #[tokio::test]
 async fn several_series_are_read_at_once_and_keep_their_peaks() {

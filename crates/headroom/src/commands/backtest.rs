@@ -13,7 +13,7 @@ use headroom_core::fleet::{BalancerSignal, Fleet, Scope, Signal, SignalSource, W
 use headroom_core::memory::Memory;
 use headroom_core::names::{SignalName, WorkloadName};
 use headroom_core::units::{Replicas, Span, Timestamp, Unit};
-use headroom_engine::journal::{DRAINING, READY, Reader, STARTING, SeriesPoint, SeriesQuery, WANTED};
+use headroom_engine::journal::{DRAINING, READY, Reader, STARTING, WANTED, WARM};
 use headroom_sim::load::{Load, TraceSource};
 use headroom_sim::record::RecordedPoint;
 use headroom_sim::world::Model;
@@ -24,10 +24,8 @@ use crate::exit::Exit;
 use crate::output::Printer;
 use crate::paths;
 
-/// Read at a time: so short that the journal answers in the finest points it keeps.
-const CHUNK: Span = Span::minutes(5);
-/// Points asked for at a time: with half of them filled by seconds the journal gives seconds.
-const POINTS: usize = 600;
+/// A look that shows nothing new is written down every five seconds; two that were missed are a gap.
+const HOLDS: Span = Span::seconds(12);
 
 pub(crate) async fn run(args: &Backtest, cli: &Cli, printer: Printer) -> Result<Exit> {
     let loaded = super::check::load(&args.file)?;
@@ -177,7 +175,8 @@ struct Past {
     signal: SignalName,
     resolution: Span,
     load: BTreeMap<i64, f64>,
-    replicas: BTreeMap<i64, [u32; 4]>,
+    /// By their moment, with the length of the point.
+    replicas: BTreeMap<Timestamp, (Span, [u32; 5])>,
 }
 
 impl Past {
@@ -188,33 +187,45 @@ impl Past {
         since: Timestamp,
         end: Timestamp,
     ) -> Result<Self> {
-        let (load, mut resolution) = series(reader, workload, signal.as_str(), since, end).await?;
+        let mut names = vec![signal.to_string()];
+        names.extend([WANTED, READY, STARTING, DRAINING, WARM].map(str::to_owned));
+        let found = reader.finest(workload.clone(), names, since, end.plus(Span::millis(1))).await?;
+        let Some((load, counts)) = found.split_first() else { bail!("the journal gave no answer") };
         ensure!(
             !load.is_empty(),
             "the journal holds no sample of `{signal}` of `{workload}` since {since}; look further back with --since"
         );
-        let mut counts = Vec::new();
-        for name in [WANTED, READY, STARTING, DRAINING] {
-            let (points, length) = series(reader, workload, name, since, end).await?;
-            resolution = resolution.max(length);
-            counts.push(points);
-        }
+        let resolution = load.iter().map(|fine| fine.length).max().unwrap_or(Span::seconds(1));
         let mut past = Self { signal, resolution, load: BTreeMap::new(), replicas: BTreeMap::new() };
         let mut sums: BTreeMap<i64, (f64, f64)> = BTreeMap::new();
-        for point in load {
+        for fine in load {
             #[expect(clippy::cast_precision_loss, reason = "counts of samples are far below 2^53")]
-            let weight = point.count as f64;
-            let sum = sums.entry(past.bucket(point.at)).or_default();
-            *sum = (sum.0 + point.mean * weight, sum.1 + weight);
+            let weight = fine.point.count as f64;
+            let sum = sums.entry(past.bucket(fine.point.at)).or_default();
+            *sum = (sum.0 + fine.point.mean * weight, sum.1 + weight);
         }
         past.load = sums.into_iter().map(|(bucket, (sum, weight))| (bucket, sum / weight)).collect();
-        for (which, points) in counts.into_iter().enumerate() {
-            for point in points {
-                let bucket = past.bucket(point.at);
-                past.replicas.entry(bucket).or_default()[which] = Replicas::ceil(point.last).0;
+        for (which, points) in counts.iter().enumerate() {
+            for fine in points {
+                let (length, counts) = past.replicas.entry(fine.point.at).or_default();
+                *length = fine.length;
+                counts[which] = Replicas::ceil(fine.point.last).0;
             }
         }
         Ok(past)
+    }
+
+    /// For how long nothing is recorded between the replicas that were seen from `start` (ms) on.
+    fn unseen(&self, start: i64) -> Span {
+        let seen: Vec<_> = self.replicas.iter().map(|(at, (length, _))| (*at, *length)).collect();
+        let gap = |pair: &[(Timestamp, Span)]| {
+            let [(at, length), (next, _)] = pair else { return 0 };
+            let apart = next.since(*at);
+            let longest = HOLDS.max(Span::millis(length.as_millis() * 3 / 2));
+            let counts = at.as_millis() >= start && apart > longest;
+            if counts { apart.as_millis().saturating_sub(length.as_millis()) } else { 0 }
+        };
+        Span::millis(seen.windows(2).map(gap).sum())
     }
 
     fn bucket(&self, at: Timestamp) -> i64 {
@@ -245,15 +256,16 @@ impl Past {
     }
 
     fn record(&self, start: i64) -> Vec<RecordedPoint> {
-        let points = self.replicas.iter().filter(|(bucket, _)| **bucket * self.millis() >= start);
+        let points = self.replicas.iter().filter(|(at, _)| at.as_millis() >= start);
         points
-            .map(|(bucket, [wanted, ready, starting, draining])| RecordedPoint {
+            .map(|(at, (_, [wanted, ready, starting, draining, pool]))| RecordedPoint {
                 #[expect(clippy::cast_precision_loss, reason = "milliseconds of a run")]
-                seconds: (bucket * self.millis() - start) as f64 / 1000.0,
+                seconds: (at.as_millis() - start) as f64 / 1000.0,
                 wanted: *wanted,
                 ready: *ready,
                 starting: *starting,
                 draining: *draining,
+                pool: *pool,
             })
             .collect()
     }
@@ -262,38 +274,6 @@ impl Past {
 /// Milliseconds as the seconds of a trace.
 fn seconds(ms: i64) -> String {
     format!("{}.{:03}", ms.div_euclid(1000), ms.rem_euclid(1000))
-}
-
-/// A series in the finest points that are kept, and the length of the coarsest of them.
-async fn series(
-    reader: &Reader,
-    workload: &WorkloadName,
-    series: &str,
-    since: Timestamp,
-    end: Timestamp,
-) -> Result<(Vec<SeriesPoint>, Span)> {
-    let (mut points, mut coarsest) = (Vec::new(), Span::ZERO);
-    let mut from = since;
-    while from <= end {
-        let until = from.plus(CHUNK);
-        let query = SeriesQuery {
-            workload: workload.clone(),
-            series: series.to_owned(),
-            since: from,
-            until: until.min(end.plus(Span::millis(1))),
-            max_points: POINTS,
-        };
-        let found = reader.series(query).await?;
-        // A point that reaches over the edge of a chunk is told in both.
-        let last = points.last().map(|p: &SeriesPoint| p.at);
-        let news: Vec<_> = found.points.into_iter().filter(|p| last.is_none_or(|last| p.at > last)).collect();
-        if !news.is_empty() {
-            coarsest = coarsest.max(found.resolution);
-        }
-        points.extend(news);
-        from = until;
-    }
-    Ok((points, coarsest))
 }
 
 /// The policy with the workloads that have a past.
@@ -331,6 +311,13 @@ fn simulate(
             "the demand of `{name}` is its signal `{}` in points of {}; what happened within a point is not known",
             past.signal, past.resolution
         ));
+        let unseen = past.unseen(start);
+        if unseen > Span::ZERO {
+            notes.push(format!(
+                "for {unseen} no replicas of `{name}` are recorded; the load and the count before are taken to have gone \
+                 on, so `recorded` has more replica-hours here than `headroom report`, which leaves that time out"
+            ));
+        }
     }
     let mut outcome = headroom_sim::run(fleet, &loads, &options, &mut super::progress::Progress::new())?;
     notes.append(&mut outcome.notes);

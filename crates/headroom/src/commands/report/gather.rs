@@ -14,15 +14,15 @@ use headroom_core::say::Language;
 use headroom_core::strategy::Strategy;
 use headroom_core::units::{Level, Price, Replicas, Span, Timestamp, Unit};
 use headroom_engine::journal::{
-    ActionOutcome, Cursor, DRAINING, DecisionQuery, MAX_PAGE, Query, READY, Reader, STARTING, Series,
-    SeriesPoint, SeveralQuery, WARM,
+    ActionOutcome, Cursor, DRAINING, DecisionQuery, FinePoint, MAX_PAGE, Query, READY, Reader, STARTING,
+    SeriesPoint, WARM,
 };
 
 use super::render::length;
 use super::{Changes, Foreseen, Idle, Kept, Of, Report, Warm};
 
-/// What is to hold is read in stretches so long that the journal answers in minutes, as long as it keeps them.
-const STRETCH: Span = Span::hours(5);
+/// Whether something held is told by the minute, where the journal keeps minutes.
+const MINUTE: Span = Span::minutes(1);
 /// A look that shows nothing new is written down every five seconds; two that were missed are a gap.
 const HOLDS: Span = Span::seconds(12);
 /// Steps of a course: as many as a picture shows.
@@ -79,6 +79,19 @@ fn notes(
          “스침”은 표본이 하나라도 넘은 구간입니다.",
     );
     let mut notes = vec![fixed.to_owned(), points.to_owned()];
+    let exact = workloads.iter().map(|of| of.points_of).max().unwrap_or(Span::ZERO);
+    if exact > Span::ZERO {
+        notes.push(match language {
+            Language::English => format!(
+                "Hours and replica-hours are sums of the finest points that the journal keeps, here of up to {exact}: each \
+                 moment at which recording began or ended, or a count changed, may be off by as much."
+            ),
+            Language::Korean => format!(
+                "시간과 레플리카 시간은 저널이 보관하는 가장 세밀한 구간(여기서는 최대 {exact})의 합이며, 기록이 시작되거나 \
+                 끝난 시점과 개수가 바뀐 시점마다 그만큼 어긋날 수 있습니다."
+            ),
+        });
+    }
     let all = length(hours(until.since(since)), language);
     let list = |of: &mut dyn Iterator<Item = (&Of, f64)>| {
         let names = of.map(|(of, hours)| format!("`{}` {}", of.workload, length(hours, language)));
@@ -145,9 +158,12 @@ impl Past<'_> {
         let demand = demand(self.workload, memory);
         let mut names = [READY, STARTING, DRAINING, WARM].map(str::to_owned).to_vec();
         names.extend(demand.as_ref().map(|(signal, _)| signal.to_string()));
-        let found = self.read(&names, self.since, self.until).await?;
-        let [ready, starting, draining, warm] = [0, 1, 2, 3].map(|i| self.weigh(&found[i]));
-        let load = found.get(4).map(|series| self.weigh(series)).unwrap_or_default();
+        let found = self.read(names).await?;
+        let [ready, starting, draining, warm] = [0, 1, 2, 3].map(|i| self.weigh(&found[i], HOLDS));
+        let load = demand.as_ref().zip(found.get(4));
+        let load = load.map(|((signal, _), points)| self.weigh(points, self.holds(signal)));
+        let load = load.unwrap_or_default();
+        let points_of = longest(&ready);
         let running: f64 = [&ready, &starting, &draining, &warm].into_iter().map(|points| area(points)).sum();
         let (recorded, most) = (recorded(&ready), most(&ready));
         let dollars = |replica_hours: f64| self.workload.price.map(|price| money(price, replica_hours));
@@ -156,6 +172,7 @@ impl Past<'_> {
             workload: self.name.clone(),
             tier: self.workload.tier.clone(),
             recorded_hours: recorded,
+            points_of,
             replica_hours: running,
             most,
             price: self.workload.price,
@@ -169,7 +186,7 @@ impl Past<'_> {
             idle: demand.as_ref().and_then(|(_, each)| self.idle(&load, *each, settings)),
             forecasts: self.forecasts(memory),
             near_forecasts: memory.near_forecasts(self.workload).collect(),
-            course: self.course(&ready, found[0].resolution),
+            course: self.course(&ready, points_of),
         })
     }
 
@@ -183,29 +200,28 @@ impl Past<'_> {
         }
     }
 
-    async fn read(&self, series: &[String], since: Timestamp, until: Timestamp) -> Result<Vec<Series>> {
-        let query = SeveralQuery {
-            workload: self.name.clone(),
-            series: series.to_vec(),
-            since,
-            until: until.plus(Span::millis(1)),
-            max_points: 0,
-        };
-        Ok(self.reader.several(query).await?)
+    async fn read(&self, series: Vec<String>) -> Result<Vec<Vec<FinePoint>>> {
+        let until = self.until.plus(Span::millis(1));
+        Ok(self.reader.finest(self.name.clone(), series, self.since, until).await?)
+    }
+
+    /// For how long a sample of a signal stands where no other follows.
+    fn holds(&self, signal: &SignalName) -> Span {
+        self.workload.signals.get(signal).map_or(HOLDS, |signal| signal.fresh_for.max(HOLDS))
     }
 
     /// Points with the hours that each of them stands for within the time of the report: until the next one, unless
-    /// something is missing between them.
-    fn weigh(&self, series: &Series) -> Vec<Weighed> {
-        let longest = HOLDS.max(Span::millis(series.resolution.as_millis() * 3 / 2));
-        let ends = series.points.iter().skip(1).map(|next| Some(next.at)).chain([None]);
-        let weigh = |(point, next): (&SeriesPoint, Option<Timestamp>)| {
-            let own = point.at.plus(series.resolution);
+    /// something is missing between them. What is longer than `holds` and half a point is missing.
+    fn weigh(&self, points: &[FinePoint], holds: Span) -> Vec<Weighed> {
+        let ends = points.iter().skip(1).map(|next| Some(next.point.at)).chain([None]);
+        let weigh = |(FinePoint { point, length }, next): (&FinePoint, Option<Timestamp>)| {
+            let longest = holds.max(Span::millis(length.as_millis() * 3 / 2));
+            let own = point.at.plus(*length);
             let end = next.filter(|next| next.since(point.at) <= longest).unwrap_or(own).min(self.until);
             let from = point.at.max(self.since);
-            Weighed { point: *point, from, hours: hours(end.since(from)) }
+            Weighed { point: *point, length: *length, from, hours: hours(end.since(from)) }
         };
-        series.points.iter().zip(ends).map(weigh).collect()
+        points.iter().zip(ends).map(weigh).collect()
     }
 
     /// The page of this workload's time that ends before the entry given.
@@ -279,18 +295,9 @@ impl Past<'_> {
                     worst: 0.0,
                     points_of: Span::ZERO,
                 };
-                let names = [below.signal.to_string()];
-                let (mut from, mut last) = (self.since, None);
-                while from < self.until {
-                    let to = from.plus(STRETCH).min(self.until);
-                    let found = self.read(&names, from, to).await?;
-                    let points = self.weigh(&found[0]);
-                    // A point that reaches over the edge of a stretch is told in both.
-                    for weighed in points.iter().filter(|w| last.is_none_or(|last| w.point.at > last)) {
-                        of.take(weighed, found[0].resolution);
-                    }
-                    last = points.last().map(|weighed| weighed.point.at).max(last);
-                    from = to;
+                let found = self.read(vec![below.signal.to_string()]).await?;
+                for minute in minutes(&self.weigh(&found[0], self.holds(&below.signal))) {
+                    of.take(&minute);
                 }
                 kept.push(of);
             }
@@ -349,12 +356,13 @@ impl Past<'_> {
 #[derive(Clone, Copy)]
 struct Weighed {
     point: SeriesPoint,
+    length: Span,
     from: Timestamp,
     hours: f64,
 }
 
 impl Kept {
-    fn take(&mut self, Weighed { point, hours, .. }: &Weighed, length: Span) {
+    fn take(&mut self, Weighed { point, length, hours, .. }: &Weighed) {
         self.measured_hours += hours;
         if point.mean > self.below.get() {
             self.over_hours += hours;
@@ -363,7 +371,7 @@ impl Kept {
             self.touched_hours += hours;
         }
         self.worst = self.worst.max(point.max);
-        self.points_of = self.points_of.max(length);
+        self.points_of = self.points_of.max(*length);
     }
 }
 
@@ -390,6 +398,30 @@ fn deciding(decision: &Decision) -> Option<&Reason> {
         _ => None,
     });
     wants.max_by_key(|(replicas, _)| *replicas).map(|(_, why)| why).or(Some(main))
+}
+
+/// The same by the minute: points of a second or ten are put together.
+fn minutes(points: &[Weighed]) -> Vec<Weighed> {
+    let minute =
+        |weighed: &Weighed| weighed.point.at.as_millis().div_euclid(MINUTE.as_millis().cast_signed());
+    let together = |points: &[Weighed]| {
+        let first = points[0];
+        let hours = recorded(points);
+        let mean = if hours > 0.0 { area(points) / hours } else { first.point.mean };
+        let max = points.iter().map(|weighed| weighed.point.max).fold(first.point.max, f64::max);
+        Weighed {
+            point: SeriesPoint { mean, max, ..first.point },
+            length: first.length.max(MINUTE),
+            hours,
+            ..first
+        }
+    };
+    points.chunk_by(|a, b| minute(a) == minute(b)).map(together).collect()
+}
+
+/// The length of the longest point.
+fn longest(points: &[Weighed]) -> Span {
+    points.iter().map(|weighed| weighed.length).max().unwrap_or(Span::ZERO)
 }
 
 /// For how long something was recorded, hours.

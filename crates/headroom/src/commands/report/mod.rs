@@ -64,6 +64,9 @@ struct Of {
     tier: Option<String>,
     /// How much of the time is recorded; the rest is in no figure.
     recorded_hours: f64,
+    /// The longest point that the hours are summed from: each moment at which recording began or ended, or a count
+    /// changed, may be off by as much.
+    points_of: Span,
     /// Replicas that were paid for, over time: ready, starting, draining, and in the warm pool.
     replica_hours: f64,
     /// The most that were ready at once.

@@ -30,6 +30,7 @@ fn week() -> Report {
         workload: "web".parse().unwrap(),
         tier: Some("front".to_owned()),
         recorded_hours: 168.0,
+        points_of: Span::minutes(1),
         replica_hours: 1_234.5,
         most: Replicas(20),
         price: Some(Price::micro_dollars_per_hour(96_000)),
@@ -76,6 +77,7 @@ fn week() -> Report {
         workload: "worker".parse().unwrap(),
         tier: None,
         recorded_hours: 100.0,
+        points_of: Span::minutes(1),
         replica_hours: 800.0,
         most: Replicas(8),
         price: None,
@@ -176,10 +178,9 @@ async fn a_report_is_gathered_from_the_journal() {
     let (journal, _) = Journal::open(&data, Retention::default()).unwrap();
     let begun = Timestamp::from_millis(1_763_712_000_000);
     let minutes = |n: u64| begun.plus(Span::minutes(n));
-    // Four hours a look a minute: an hour of 4, an hour of nothing, two hours of 2, the first half of which is slow. In the
-    // last half hour the target keeps a warm pool of two, one of which is on its way.
+    // Four hours: an hour of 4, an hour of nothing, two hours of 2, the first half of which is slow. In the last half hour
+    // the target keeps a warm pool of two, one of which is on its way.
     for minute in (0..60).chain(120..240) {
-        let at = minutes(minute);
         let count = Replicas(if minute < 60 { 4 } else { 2 });
         let pool = PoolStatus {
             wanted: Replicas(2),
@@ -188,21 +189,24 @@ async fn a_report_is_gathered_from_the_journal() {
             ..PoolStatus::default()
         };
         let pool = (minute >= 210).then_some(pool);
-        let status = TargetStatus { wanted: count, ready: count, pool, ..TargetStatus::default() };
-        let sample = |signal: &str, value: f64| Measured {
-            workload: web.clone(),
-            signal: signal.parse().unwrap(),
-            value: Ok(Sample::new(at, level(value))),
-        };
         let slow = if (120..180).contains(&minute) { 0.4 } else { 0.1 };
-        let inputs = vec![
-            Input::Looked { at, workload: web.clone(), status: Ok(status) },
-            Input::Sampled { at, samples: vec![sample("rps", 20.0), sample("p95", slow)] },
-        ];
+        let mut inputs = Vec::new();
+        // A look and samples every five seconds.
+        for at in (0..12).map(|look| minutes(minute).plus(Span::seconds(5 * look))) {
+            let status =
+                TargetStatus { wanted: count, ready: count, pool: pool.clone(), ..TargetStatus::default() };
+            let sample = |signal: &str, value: f64| Measured {
+                workload: web.clone(),
+                signal: signal.parse().unwrap(),
+                value: Ok(Sample::new(at, level(value))),
+            };
+            inputs.push(Input::Looked { at, workload: web.clone(), status: Ok(status) });
+            inputs.push(Input::Sampled { at, samples: vec![sample("rps", 20.0), sample("p95", slow)] });
+        }
         for input in &inputs {
             let _ = controller.handle(input.clone());
         }
-        let batch = Batch { inputs, snapshot: Some(controller.snapshot()), ..Batch::new(at) };
+        let batch = Batch { inputs, snapshot: Some(controller.snapshot()), ..Batch::new(minutes(minute)) };
         journal.append(batch).await.unwrap();
     }
     journal.close().await.unwrap();
@@ -229,6 +233,17 @@ async fn a_report_is_gathered_from_the_journal() {
     assert_eq!((idle.min, idle.enough), (Replicas(2), Replicas(1)));
     assert!((idle.dollars_a_month.unwrap() - 365.0).abs() < 1e-6);
     assert!(report.notes.iter().any(|note| note.contains("Not all of the 4.0 h is")), "{:?}", report.notes);
+    // A longer stretch holds nothing more: an hour that is partly filled counts for what is in it.
+    for days in [1, 7, 29] {
+        let since = minutes(240).minus(Span::days(days));
+        let snapshot = reader.restore().await.unwrap().unwrap().0;
+        let longer =
+            gather::report(&reader, snapshot, since, minutes(240), &[], Language::English).await.unwrap();
+        let longer = &longer.workloads[0];
+        assert!((longer.recorded_hours - of.recorded_hours).abs() < 1e-9, "{days} d: {longer:?}");
+        assert!((longer.replica_hours - of.replica_hours).abs() < 1e-9, "{days} d: {longer:?}");
+        assert!((longer.objectives[0].measured_hours - kept.measured_hours).abs() < 1e-9, "{longer:?}");
+    }
     assert!(of.course.iter().any(Option::is_none) && of.course.iter().any(Option::is_some));
 
     let snapshot = reader.restore().await.unwrap().unwrap().0;
