@@ -10,7 +10,9 @@ use bytes::Bytes;
 use headroom_core::fleet::{Auth, HttpServer};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, USER_AGENT};
+use hyper::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderName, HeaderValue, LOCATION, USER_AGENT,
+};
 use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::task::JoinHandle;
@@ -24,6 +26,8 @@ use crate::source::ReadError;
 pub const LARGEST_ANSWER: usize = 16 * 1024 * 1024;
 /// How much of an error's text is shown.
 const SHOWN: usize = 200;
+/// How much is shown of what is no JSON.
+const BEGINS: usize = 40;
 
 /// A server, asked over one connection.
 pub struct HttpClient {
@@ -55,6 +59,8 @@ pub struct Answer {
     pub status: StatusCode,
     /// What kind of content it is.
     pub content_type: String,
+    /// Where it says that the content is instead; empty where it doesn't.
+    pub location: String,
     /// Its content.
     pub body: Bytes,
 }
@@ -68,15 +74,62 @@ impl Answer {
         if self.status.is_success() {
             return Ok(self.body);
         }
-        Err(ReadError::Status { status: self.status.as_u16(), text: first_words(&self.body) })
+        Err(ReadError::Status { status: self.status.as_u16(), text: self.words() })
+    }
+
+    /// What an answer that is no good one says, with what to do where the status tells it.
+    pub(crate) fn words(&self) -> String {
+        let place = place(&self.location);
+        match self.status.as_u16() {
+            300..=399 if !place.is_empty() => {
+                format!("it points to {place}; write that address, for redirects are not followed")
+            }
+            401 | 403 => match first_words(&self.body) {
+                words if words.is_empty() => "see that its `auth` is right".to_owned(),
+                words => format!("{words}; see that its `auth` is right"),
+            },
+            _ => first_words(&self.body),
+        }
     }
 }
 
-/// The start of a text, in one line.
+/// An address that is shown: without what may be secret in it, a user's name and password, a query and a fragment.
+fn place(location: &str) -> String {
+    let address = location.split(['?', '#']).next().unwrap_or_default();
+    let (scheme, rest) = match address.split_once("//") {
+        Some((scheme, rest)) => (format!("{scheme}//"), rest),
+        None => (String::new(), address),
+    };
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+    first_words(format!("{scheme}{host}{path}").as_bytes())
+}
+
+/// The start of a text, in one line, that may be shown on a terminal: what would steer it is replaced.
 pub(crate) fn first_words(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(&body[..body.len().min(SHOWN * 4)]);
     let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    line.chars().take(SHOWN).collect()
+    line.chars().take(SHOWN).map(|c| if steers(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+/// Whether a character moves a cursor or turns the order of a line around rather than being read.
+fn steers(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Reads JSON; where it is none, says what it is instead.
+pub(crate) fn json(body: &[u8]) -> Result<serde_json::Value, ReadError> {
+    serde_json::from_slice(body).map_err(|error| {
+        let begin = first_words(body);
+        ReadError::Garbage(match (begin.as_str(), error.is_eof()) {
+            ("", _) => "it is empty".to_owned(),
+            (_, true) => format!("it is JSON that ends too soon ({error})"),
+            (begin, false) => {
+                let begin: String = begin.chars().take(BEGINS).collect();
+                format!("it is no JSON ({error}); it begins with {begin:?}")
+            }
+        })
+    })
 }
 
 impl HttpClient {
@@ -234,6 +287,8 @@ async fn exchange(connection: &mut Connection, request: Request<Full<Bytes>>) ->
     let status = answer.status();
     let content_type =
         answer.headers().get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("").to_owned();
+    let location = answer.headers().get(LOCATION).map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned());
+    let location = location.unwrap_or_default();
     let body = Limited::new(answer.into_body(), LARGEST_ANSWER).collect().await.map_err(|error| {
         if error.is::<LengthLimitError>() {
             ReadError::TooLarge { limit: LARGEST_ANSWER }
@@ -241,5 +296,55 @@ async fn exchange(connection: &mut Connection, request: Request<Full<Bytes>>) ->
             ReadError::Cut { why: error.to_string() }
         }
     })?;
-    Ok(Answer { status, content_type, body: body.to_bytes() })
+    Ok(Answer { status, content_type, location, body: body.to_bytes() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_server_says_can_steer_no_terminal() {
+        assert_eq!(first_words(b"\x1b[31mred\x1b[0m\r\n two\x07 \xc2\x9b3m"), "�[31mred�[0m two� �3m");
+        assert_eq!(first_words("a\u{202e}b".as_bytes()), "a�b");
+    }
+
+    #[test]
+    fn a_redirect_names_the_address_without_its_secrets() {
+        for (location, shown) in [
+            ("https://u:p@prom.example/metrics?token=x#y", "https://prom.example/metrics"),
+            ("//u@h:1/", "//h:1/"),
+            ("/elsewhere?key=1", "/elsewhere"),
+            ("\u{1b}[2J/x", "�[2J/x"),
+        ] {
+            assert_eq!(place(location), shown, "{location}");
+        }
+        let answer = |status: u16, location: &str, body: &'static str| Answer {
+            status: StatusCode::from_u16(status).unwrap(),
+            content_type: String::new(),
+            location: location.to_owned(),
+            body: Bytes::from_static(body.as_bytes()),
+        };
+        let words = answer(307, "/new", "").good().unwrap_err().to_string();
+        assert_eq!(
+            words,
+            "it answered 307: it points to /new; write that address, for redirects are not followed"
+        );
+        assert!(answer(304, "", "same").good().unwrap_err().to_string().ends_with("304: same"));
+        assert!(
+            answer(401, "", "no")
+                .good()
+                .unwrap_err()
+                .to_string()
+                .ends_with("no; see that its `auth` is right")
+        );
+    }
+
+    #[test]
+    fn what_is_no_json_is_told_as_what_it_is() {
+        let why = |body: &[u8]| json(body).unwrap_err().to_string();
+        assert!(why(b" \n").ends_with("it is empty"), "{}", why(b""));
+        assert!(why(b"<html>\n<p>").contains("it begins with \"<html> <p>\""), "{}", why(b"<html>"));
+        assert!(why(b"{\"a\": 1").contains("ends too soon"), "{}", why(b"{"));
+    }
 }

@@ -119,9 +119,14 @@ fn check(app: &App, request: &Request) -> Result<(), Box<Problem>> {
 
 /// Whether the token stands in the request.
 pub(crate) fn shows_token(app: &App, headers: &HeaderMap) -> Result<bool, Box<Problem>> {
-    let Some(offered) = text(headers, &header::AUTHORIZATION).and_then(|v| v.strip_prefix("Bearer ")) else {
+    // The scheme may be written in any case.
+    let Some((scheme, offered)) = text(headers, &header::AUTHORIZATION).and_then(|v| v.split_once(' '))
+    else {
         return Ok(false);
     };
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Ok(false);
+    }
     if app.token.matches(offered.trim()) {
         return Ok(true);
     }

@@ -180,8 +180,14 @@ impl Unit {
     }
 }
 
+/// From here on an amount is written with an exponent: nobody counts hundreds of digits, and no table holds them.
+const EXPONENT_FROM: f64 = 1e15;
+
 /// At most three significant places, without trailing zeros.
 fn trim(v: f64) -> String {
+    if v >= EXPONENT_FROM {
+        return format!("{v:.2e}");
+    }
     let places = if v >= 100.0 {
         0
     } else if v >= 10.0 {

@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 
-use headroom_core::alert::{self, AlertKind};
 use headroom_core::controller::Measured;
 use headroom_core::fleet::Fleet;
 use headroom_core::reading::Absence;
@@ -38,11 +37,17 @@ pub struct SourceView {
 }
 
 impl SourceView {
-    /// What to do where it does not answer; `None` where it does.
+    /// What to do where its last round failed; `None` where it did not. A source may be a server, a command or a port of
+    /// ours, and its words name the fault and often the remedy, so this says no more than fits all of them.
     #[must_use]
     pub fn next_step(&self, language: Language) -> Option<&'static str> {
-        self.down_since?;
-        alert::next_step(AlertKind::SourceDown, language)
+        self.why.as_ref()?;
+        Some(language.pick(
+            "mend what it says; where that is not plain, ask its server, or run its command, by hand. Nothing shrinks on it \
+             meanwhile",
+            "알린 문제를 고치세요. 분명하지 않으면 서버에 직접 질의하거나 명령을 직접 실행해 보세요. 그동안 이 값으로는 축소하지 \
+             않습니다",
+        ))
     }
 }
 
@@ -188,6 +193,8 @@ mod tests {
     fn a_slow_source_is_down_after_two_rounds() {
         let mut sources = Sources::default();
         assert_eq!(sources.heard("prom", &failed(), at(0)), None);
+        let view = &sources.views()[0];
+        assert!(view.down_since.is_none() && view.next_step(Language::English).is_some(), "{view:?}");
         assert!(matches!(sources.heard("prom", &failed(), at(300)), Some(Turn::Down { .. })));
     }
 

@@ -36,9 +36,9 @@ fn main() -> std::process::ExitCode {
     match commands::run(&cli) {
         Ok(exit) => exit.into(),
         Err(error) => {
-            say!("error: {error}");
+            say!("{}", output::harmless(&format!("error: {error}")));
             for cause in error.chain().skip(1) {
-                say!("  because: {cause}");
+                say!("{}", output::harmless(&format!("  because: {cause}")));
             }
             error.downcast_ref::<exit::Failure>().map_or(Exit::Failure, |failure| failure.exit).into()
         }

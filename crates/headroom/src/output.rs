@@ -1,5 +1,6 @@
 //! Printing: tables and sentences for people, JSON and YAML for programs.
 
+use std::borrow::Cow;
 use std::io::{IsTerminal, Write};
 
 use anyhow::{Context, Result};
@@ -8,6 +9,9 @@ use headroom_core::say::Language;
 use serde::Serialize;
 
 use crate::cli::{Cli, Format, Lang};
+
+const BOLD: &str = "\u{1b}[1m";
+const PLAIN: &str = "\u{1b}[0m";
 
 /// How a command prints.
 #[derive(Clone, Copy, Debug)]
@@ -50,7 +54,7 @@ impl Printer {
 
     /// `text` in bold, where colours may be used.
     pub(crate) fn bold(&self, text: &str) -> String {
-        if self.colour { format!("\u{1b}[1m{text}\u{1b}[0m") } else { text.to_owned() }
+        if self.colour { format!("{BOLD}{text}{PLAIN}") } else { text.to_owned() }
     }
 }
 
@@ -59,8 +63,33 @@ pub(crate) fn coloured(stream: &impl IsTerminal) -> bool {
     std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()) && stream.is_terminal()
 }
 
+/// `text` as it may be written to a terminal: what others wrote into it (the words of a server, of a command) must not
+/// steer it, so of all that does, only ends of lines, tabs and our own bold type stay.
+pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
+    let steers = |c: char| {
+        c.is_control() && c != '\n' && c != '\t'
+            || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.contains(steers) {
+        return Cow::Borrowed(text);
+    }
+    let (mut clean, mut rest) = (String::with_capacity(text.len()), text);
+    while let Some(c) = rest.chars().next() {
+        let ours = [BOLD, PLAIN].into_iter().find(|ours| rest.starts_with(*ours));
+        let length = ours.map_or(c.len_utf8(), str::len);
+        match ours {
+            Some(ours) => clean.push_str(ours),
+            None if steers(c) => clean.push(char::REPLACEMENT_CHARACTER),
+            None => clean.push(c),
+        }
+        rest = &rest[length..];
+    }
+    Cow::Owned(clean)
+}
+
 /// Prints a text to stdout and ends its last line.
 pub(crate) fn print(text: &str) -> Result<()> {
+    let text = harmless(text);
     let mut stdout = std::io::stdout().lock();
     let end = if text.ends_with('\n') { "" } else { "\n" };
     let written = stdout
@@ -106,6 +135,13 @@ pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_others_wrote_can_steer_no_terminal() {
+        let ours = format!("{BOLD}shop{PLAIN}\n\tweb");
+        assert_eq!(harmless(&ours), ours);
+        assert_eq!(harmless("\u{1b}[31mred\u{1b}[0m\r\u{9b}2J\u{202e}"), "�[31mred\u{1b}[0m��2J�");
+    }
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell_and_lines_have_no_trailing_space() {

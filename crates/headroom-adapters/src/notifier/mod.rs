@@ -18,7 +18,7 @@ use headroom_core::fleet::{Fleet, NotifierSettings, SecretRef, SlackSettings};
 use headroom_engine::outbox::Notifiers;
 use headroom_engine::ports::{Notification, Notifier, TellError};
 
-use crate::http::{Answer, first_words};
+use crate::http::Answer;
 use crate::secret::Secret;
 use crate::source::ReadError;
 
@@ -73,7 +73,7 @@ fn judge(answer: &Answer) -> Result<(), TellError> {
     if answer.status.is_success() {
         return Ok(());
     }
-    let words = format!("it answered {}: {}", answer.status.as_u16(), first_words(&answer.body));
+    let words = format!("it answered {}: {}", answer.status.as_u16(), answer.words());
     match answer.status.as_u16() {
         400 | 413 | 422 => Err(TellError::Refused(words)),
         _ => Err(TellError::Later(words)),

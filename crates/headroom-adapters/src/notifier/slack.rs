@@ -47,7 +47,10 @@ impl Notifier for IncomingWebhook {
         let server = HttpServer { url, ..HttpServer::default() };
         let mut client = HttpClient::new(&server, &self.base).map_err(|_| no_address())?;
         let message = message(notification, &notification.news.iter().collect::<Vec<_>>());
-        judge(&client.post_json("", &[], &message).await.map_err(|e| later(&e))?)?;
+        let mut answer = client.post_json("", &[], &message).await.map_err(|e| later(&e))?;
+        // A redirect repeats the address.
+        answer.location.clear();
+        judge(&answer)?;
         Ok(None)
     }
 }

@@ -16,7 +16,7 @@ use tokio::process::Command;
 
 use super::json::JsonPath;
 use super::poll::{Figure, ReadError, Reader, Want};
-use crate::http::first_words;
+use crate::http::{first_words, json};
 
 /// The most that is read of an output.
 const LARGEST_OUTPUT: u64 = 1024 * 1024;
@@ -102,10 +102,7 @@ impl Reader for Exec {
                 return if text.is_empty() { Ok(Err(Absence::Empty)) } else { Ok(Ok((at, number?))) };
             };
             if document.is_none() {
-                document = Some(
-                    serde_json::from_str::<serde_json::Value>(&text)
-                        .map_err(|error| ReadError::Garbage(error.to_string()))?,
-                );
+                document = Some(json(text.as_bytes())?);
             }
             let document = document.as_ref().ok_or_else(|| ReadError::Garbage(String::new()))?;
             Ok(path.number(document).map(|value| (at, value)))

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use super::poll::{Figure, ReadError, Reader, Want};
 use super::recall::{Found, Past, Stretch, filled};
-use crate::http::HttpClient;
+use crate::http::{HttpClient, json};
 
 /// Reads one document for all that is wanted of it.
 pub struct Http {
@@ -47,8 +47,7 @@ impl Reader for Http {
     async fn read(&mut self) -> Result<Vec<Figure>, ReadError> {
         let body = self.client.get("", "application/json").await?.good()?;
         let at = now();
-        let document: Value =
-            serde_json::from_slice(&body).map_err(|error| ReadError::Garbage(error.to_string()))?;
+        let document = json(&body)?;
         let figure = |(path, when): &(JsonPath, Option<JsonPath>)| {
             let value = path.number(&document)?;
             let at = match when {
@@ -126,8 +125,7 @@ impl Past for History {
                 other => other,
             })?;
             bytes += body.len();
-            let document: Value =
-                serde_json::from_slice(&body).map_err(|error| ReadError::Garbage(error.to_string()))?;
+            let document = json(&body)?;
             let (moments, values) = (ask.at.find(&document), ask.values.find(&document));
             if moments.len() != values.len() {
                 let why = format!("it has {} moments and {} values", moments.len(), values.len());
@@ -247,7 +245,16 @@ fn number_of(value: &Value) -> Result<Option<f64>, Absence> {
         Value::Number(number) => number.as_f64(),
         Value::String(text) => text.trim().parse().ok(),
         Value::Null => return Ok(None),
-        _ => None,
+        other => {
+            let what = match other {
+                Value::Bool(_) => "true or false",
+                Value::Array(_) => "a list",
+                _ => "an object",
+            };
+            return Err(Absence::SourceFailed(format!(
+                "there is {what} where a number was meant; let `path` name the number itself"
+            )));
+        }
     };
     number.map(Some).ok_or(Absence::NotANumber)
 }
@@ -290,10 +297,15 @@ mod tests {
             ("$.queues[9].depth", Err(Absence::Empty)),
             ("$.empty[*]", Err(Absence::Empty)),
             ("$.text", Err(Absence::NotANumber)),
-            ("$.flag", Err(Absence::NotANumber)),
-            ("$", Err(Absence::NotANumber)),
         ] {
             assert_eq!(JsonPath::parse(path).unwrap().number(&document), expected, "{path}");
+        }
+        for (path, what) in [("$.flag", "true or false"), ("$", "an object"), ("$.empty", "a list")] {
+            let found = JsonPath::parse(path).unwrap().number(&document);
+            assert!(
+                matches!(&found, Err(Absence::SourceFailed(why)) if why.contains(what)),
+                "{path}: {found:?}"
+            );
         }
         for path in ["", "queues", "$.", "$..a", "$.a[", "$.a[x]", "$.a['b]", "$a"] {
             assert!(JsonPath::parse(path).is_err(), "{path}");

@@ -1,8 +1,10 @@
 //! The answers to queries of a PostgreSQL database.
 //!
-//! The session may only read, and its statements end at the source's deadline on the server, too: a query that is
-//! given up here must not go on there.
+//! The session may only read, and its statements end before the source's deadline on the server, too: a query that is
+//! given up here must not go on there. One that is slow takes at most half a round and is asked last from then on, so the
+//! others are read beside it.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -17,6 +19,7 @@ use headroom_core::units::{Span, Timestamp};
 use headroom_engine::driver::now;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage, SimpleQueryRow};
@@ -38,6 +41,10 @@ pub struct Postgres {
     deadline: Span,
     base: PathBuf,
     queries: Vec<String>,
+    /// How long a statement may take, unless less is left of a round.
+    longest: Span,
+    /// Which queries took too long when they were asked last: their turn is last.
+    slow: BTreeSet<usize>,
     connection: Option<Connection>,
 }
 
@@ -86,6 +93,8 @@ impl AsyncWrite for Bounded {
 
 struct Connection {
     client: Client,
+    /// How long a statement may take now.
+    limit: Span,
     task: JoinHandle<()>,
 }
 
@@ -111,12 +120,13 @@ impl Postgres {
             _ => None,
         })?;
         let queries = asks.into_iter().map(|ask| ask.query.clone()).collect();
-        Self::of_queries(settings, deadline, queries, base)
+        Self::of_queries(settings, deadline, deadline.as_millis() / 2, queries, base)
     }
 
     fn of_queries(
         settings: &PostgresSettings,
         deadline: Span,
+        longest_ms: u64,
         queries: Vec<String>,
         base: &Path,
     ) -> Result<Self, ReadError> {
@@ -129,6 +139,8 @@ impl Postgres {
             deadline,
             base: base.to_owned(),
             queries,
+            longest: Span::millis(longest_ms.max(1)),
+            slow: BTreeSet::new(),
             connection: None,
         })
     }
@@ -150,7 +162,7 @@ impl Postgres {
             .application_name("headroom")
             .options(format!(
                 "-c default_transaction_read_only=on -c datestyle=ISO -c timezone=UTC -c statement_timeout={}",
-                self.deadline.as_millis()
+                self.longest.as_millis()
             ));
         if let Some(place) = &self.settings.password {
             config.password(Secret::read(place, &self.base).await?.expose());
@@ -165,7 +177,7 @@ impl Postgres {
                 let (client, connection) = config.connect_raw(stream, NoTls).await.map_err(no)?;
                 // Its end shows at the next query.
                 let task = tokio::spawn(async move { drop(connection.await) });
-                Ok(Connection { client, task })
+                Ok(Connection { client, limit: self.longest, task })
             }
             Some(tls) => {
                 let mut tls = MakeRustlsConnect::new(tls.config()?);
@@ -175,7 +187,7 @@ impl Postgres {
                 )?;
                 let (client, connection) = config.connect_raw(stream, tls).await.map_err(no)?;
                 let task = tokio::spawn(async move { drop(connection.await) });
-                Ok(Connection { client, task })
+                Ok(Connection { client, limit: self.longest, task })
             }
         }
     }
@@ -210,18 +222,46 @@ fn number(answer: &[SimpleQueryMessage]) -> Result<f64, Absence> {
 #[async_trait]
 impl Reader for Postgres {
     async fn read(&mut self) -> Result<Vec<Figure>, ReadError> {
-        let connection = self.connection().await?;
-        let mut figures = Vec::with_capacity(self.queries.len());
-        for query in &self.queries {
-            let answer = connection.client.simple_query(query).await;
+        let begun = Instant::now();
+        let mut connection = self.connection().await?;
+        let mut figures = vec![Err(Absence::Empty); self.queries.len()];
+        let mut order: Vec<usize> = (0..self.queries.len()).collect();
+        order.sort_by_key(|which| self.slow.contains(which));
+        for which in order {
+            // A tenth of the deadline is for the way there and back.
+            let over = Span::millis(self.deadline.as_millis() * 9 / 10);
+            let elapsed = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+            let left = Span::millis(over.as_millis().saturating_sub(elapsed));
+            if left < Span::millis(self.deadline.as_millis() / 20) {
+                let why = "the queries before it took the time of this round; make the slow ones faster, or raise `deadline`";
+                figures[which] = Err(Absence::SourceFailed(why.to_owned()));
+                continue;
+            }
+            let limit = left.min(self.longest);
+            // Set anew only where it must be: less is left, or all of it again in the next round.
+            if limit < connection.limit || (limit == self.longest && connection.limit < limit) {
+                let set = format!("set statement_timeout = {}", limit.as_millis());
+                let set = connection.client.simple_query(&set).await;
+                set.map_err(|error| ReadError::Broken { why: said(&error) })?;
+                connection.limit = limit;
+            }
+            let answer = connection.client.simple_query(&self.queries[which]).await;
             let at = now();
-            figures.push(match answer {
+            self.slow.remove(&which);
+            figures[which] = match answer {
                 Ok(answer) => number(&answer).map(|value| (at, value)),
-                Err(error) if error.as_db_error().is_some() => {
-                    Err(Absence::SourceFailed(format!("it refused the query: {}", said(&error))))
-                }
-                Err(error) => return Err(ReadError::Broken { why: said(&error) }),
-            });
+                Err(error) => match error.as_db_error().map(|db| db.code()) {
+                    Some(&SqlState::QUERY_CANCELED) => {
+                        self.slow.insert(which);
+                        Err(Absence::SourceFailed(format!(
+                            "its query was not over within {} ms; make it faster, or raise `deadline`",
+                            connection.limit.as_millis()
+                        )))
+                    }
+                    Some(_) => Err(Absence::SourceFailed(format!("it refused the query: {}", said(&error)))),
+                    None => return Err(ReadError::Broken { why: said(&error) }),
+                },
+            };
         }
         self.connection = Some(connection);
         Ok(figures)
@@ -247,7 +287,7 @@ impl Past {
             _ => None,
         })?;
         let queries = queries.into_iter().cloned().collect();
-        Postgres::of_queries(settings, deadline, queries, base).map(Self)
+        Postgres::of_queries(settings, deadline, deadline.as_millis() * 9 / 10, queries, base).map(Self)
     }
 }
 

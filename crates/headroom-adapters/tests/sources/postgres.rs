@@ -168,6 +168,28 @@ async fn postgres_is_read_as_its_page_says() {
     let mut source = open(&fleet, folder.path()).remove(0);
     let slow = until(&mut source, "slow", |v| v.is_err()).await;
     assert!(matches!(slow, Err(Absence::SourceFailed(_))), "{slow:?}");
+
+    // Slow queries hold nothing up beside them, whatever their turn, and are named.
+    let more = ["slow", "lame"].map(|name| ask(name, "select pg_sleep(60), 1")).concat();
+    let others = (0..9).map(|n| ask(&format!("n{n}"), &format!("select {n}"))).collect::<String>();
+    let fleet = policy(
+        &format!(
+            "db: {{ postgres: {{ address: \"{}\", database: headroom, user: postgres }}, deadline: 2s }}",
+            database.address()
+        ),
+        format!("{more}{others}").trim(),
+    );
+    let mut source = open(&fleet, folder.path()).remove(0);
+    let said = |v: &Result<_, Absence>| matches!(v, Err(Absence::SourceFailed(why)) if why.contains("not over within"));
+    for round in 0..3 {
+        let _ = until(&mut source, "slow", said).await;
+        let _ = until(&mut source, "lame", said).await;
+        for n in 0..9 {
+            if round > 0 {
+                until_value(&mut source, &format!("n{n}"), f64::from(n)).await;
+            }
+        }
+    }
 }
 
 /// What a source tells of a signal's past.

@@ -19,6 +19,8 @@ use super::LoadError;
 const HEADER: &str = "timestamp,value";
 /// A row is a stamp and a number; a longer line is no trace.
 const LONGEST_LINE: usize = 256;
+/// No load is larger; sums of what is can't be reckoned with.
+const LARGEST: f64 = 1e15;
 /// So many first differences tell the spacing of a trace; their median is immune to a gap among them.
 const SPACING_FROM: usize = 1001;
 /// A gap longer than this, and than all that was measured, is taken for a wrong stamp: nothing would be left of the trace
@@ -165,18 +167,29 @@ impl Rows {
                 self.bad(format!("{value:?} is no amount; leave the row out where there is no value"))
             );
         }
+        if number > LARGEST {
+            return Err(self.bad(format!("{value} is more than any load; write at most {LARGEST:e}")));
+        }
         if number < 0.0 {
             return Err(self.bad(format!("{value} is negative; a load is 0 or more")));
         }
         if self.last.is_some_and(|last| at <= last) {
             return Err(self.bad(format!(
                 "{stamp} is not later than the row before; sort the rows by time and keep one per moment, \
-                 for example with `(head -1 t.csv; tail -n +2 t.csv | sort -u -t, -k1,1)`"
+                 for example with `{}`",
+                sorting(stamp.trim())
             )));
         }
         self.last = Some(at);
         Ok(Some((at, number)))
     }
+}
+
+/// The command that sorts a trace whose stamps look like this: numbers by their size, moments of one time zone by their
+/// text.
+fn sorting(stamp: &str) -> String {
+    let by = if stamp.parse::<f64>().is_ok() { "-k1,1g" } else { "-k1,1" };
+    format!("(head -n 1 t.csv; tail -n +2 t.csv | LC_ALL=C sort -u -t, {by})")
 }
 
 /// Milliseconds since the epoch from RFC 3339 or a plain number of seconds (or milliseconds, if so large).
@@ -528,6 +541,25 @@ mod tests {
         assert!(check(&text(&long)).unwrap_err().to_string().contains("longer than 256 bytes"));
         let missing = check(&TraceSource::File("no/such.csv".into())).unwrap_err().to_string();
         assert!(missing.contains("no/such.csv"), "{missing}");
+    }
+
+    /// The advice is run as it stands.
+    #[test]
+    fn the_advice_for_rows_out_of_order_sorts_them() {
+        for rows in [
+            "1000,1\n999,2\n1e3,3\n20.5,4\n",
+            "2026-11-21T09:30:10Z,1\n2026-11-21T09:30:00Z,2\n2026-11-21T09:30:10Z,1\n",
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("t.csv");
+            std::fs::write(&path, format!("timestamp,value\n{rows}")).unwrap();
+            let error = check(&TraceSource::File(path.clone())).unwrap_err().to_string();
+            let advice = error.split('`').nth(1).unwrap();
+            let sorted =
+                std::process::Command::new("sh").args(["-c", advice]).current_dir(folder.path()).output();
+            std::fs::write(&path, sorted.unwrap().stdout).unwrap();
+            assert!(check(&TraceSource::File(path)).unwrap().rows >= 2, "{advice}");
+        }
     }
 
     #[test]

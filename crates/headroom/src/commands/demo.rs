@@ -380,6 +380,7 @@ impl Tally {
             }
             Event::Decided(decision) if shows && decision.from != decision.to => {
                 let headline = say::headline(decision, say::Language::English);
+                let headline = crate::output::harmless(&headline);
                 say!("\r\u{1b}[2K{}  {headline}", super::explain::moment(decision.at));
             }
             Event::Decided(_)

@@ -325,18 +325,29 @@ fn ago(at: Timestamp, then: Timestamp) -> Span {
 /// Can the source be read as a whole?
 fn source(view: &SourceView, language: Language) -> Check {
     let name = &view.name;
-    let Some(since) = view.down_since.map(moment) else {
-        return Check::fine("source", language.pick(format!("`{name}` answers"), format!("`{name}` 응답함")));
-    };
     let why = unanswered(view.why.as_deref(), language);
-    Check::broken(
-        "source",
-        language.pick(
-            format!("`{name}` is down since {since}: {why}"),
-            format!("`{name}` {since}부터 장애: {why}"),
+    let next = view.next_step(language).unwrap_or_default();
+    match (view.down_since.map(moment), &view.why) {
+        (Some(since), _) => Check::broken(
+            "source",
+            language.pick(
+                format!("`{name}` is down since {since}: {why}"),
+                format!("`{name}` {since}부터 장애: {why}"),
+            ),
+            next,
         ),
-        view.next_step(language).unwrap_or_default(),
-    )
+        (None, Some(_)) => Check::warning(
+            "source",
+            language.pick(
+                format!("the last round of `{name}` failed: {why}"),
+                format!("`{name}`의 마지막 조회 실패: {why}"),
+            ),
+            next,
+        ),
+        (None, None) => {
+            Check::fine("source", language.pick(format!("`{name}` answers"), format!("`{name}` 응답함")))
+        }
+    }
 }
 
 /// Is the clock sane?
@@ -637,6 +648,18 @@ mod tests {
             "workloads": [workload], "notices": []
         });
         serde_json::from_value(overview).unwrap()
+    }
+
+    #[test]
+    fn a_source_that_has_only_failed_so_far_does_not_answer() {
+        let view = |why: Option<&str>| -> SourceView {
+            serde_json::from_value(json!({ "name": "db", "heardAt": "2026-11-21T09:30:00Z", "why": why }))
+                .unwrap()
+        };
+        let failing = source(&view(Some("no answer within 2000 ms")), Language::English);
+        assert_eq!(failing.state, State::Warning);
+        assert!(failing.says.contains("no answer within") && failing.next.is_some(), "{failing:?}");
+        assert_eq!(source(&view(None), Language::English).state, State::Fine);
     }
 
     /// C5: metrics flowing, target obeying, frozen, clock: each check says fine or not, and what to do next.

@@ -19,7 +19,7 @@ use super::status::{load, ready};
 use crate::cli::{Cli, Format};
 use crate::client::Client;
 use crate::exit::{Exit, Failure};
-use crate::output::Printer;
+use crate::output::{Printer, harmless};
 
 /// How often the fleet is asked for.
 const EVERY: Duration = Duration::from_secs(1);
@@ -124,6 +124,7 @@ fn write(mut terminal: &Term, text: &str) -> Result<()> {
 fn draw(terminal: &Term, state: &State) -> Result<()> {
     let (height, width) = terminal.size();
     let lines = state.screen(width.into(), height.into());
+    let lines: Vec<_> = lines.iter().map(|line| harmless(line)).collect();
     let text = lines.join(&format!("{END_OF_LINE}\r\n"));
     write(terminal, &format!("{HOME}{text}{END_OF_LINE}{END_OF_SCREEN}"))
 }

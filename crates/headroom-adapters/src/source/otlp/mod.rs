@@ -330,7 +330,7 @@ fn points(metric: &Metric) -> Vec<Read<'_>> {
 #[expect(clippy::cast_precision_loss, reason = "exact below 2^53")]
 fn number(point: &NumberPoint) -> Option<f64> {
     let value = point.as_double.or_else(|| point.as_int.map(|n| n as f64));
-    value.filter(|_| point.flags & NO_VALUE == 0)
+    value.filter(|value| value.is_finite() && point.flags & NO_VALUE == 0)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "exact below 2^53")]
@@ -423,6 +423,22 @@ mod tests {
         assert_eq!(labels, [("code", "200"), ("service.name", "shop")]);
         assert_eq!((sample.value, sample.at), (7.0, Some(Timestamp::from_millis(5000))));
         assert!(shown.is_counter("hits"));
+    }
+
+    /// Protobuf's JSON writes doubles that JSON has no number for as texts.
+    #[test]
+    fn a_point_that_is_no_number_is_left_out_and_the_others_count() {
+        for odd in ["NaN", "Infinity", "-Infinity"] {
+            let mut store = store(&["load"]);
+            let export = json(&format!(
+                r#"{{"name": "load", "gauge": {{"dataPoints": [{{"asDouble": "{odd}"}},
+                   {{"asDouble": "2.5", "attributes": [{{"key": "a", "value": {{"doubleValue": "{odd}"}}}}]}}]}}}}"#
+            ));
+            assert_eq!(store.take_in(&export, Timestamp::from_millis(0)), 0);
+            assert_eq!(values(&mut store), [("load".to_owned(), 2.5)], "{odd}");
+        }
+        let odd = r#"{"resourceMetrics": [{"scopeMetrics": [{"metrics": [{"name": "load", "gauge": {"dataPoints": [{"asDouble": "much"}]}}]}]}]}"#;
+        assert!(serde_json::from_str::<Export>(odd).is_err());
     }
 
     #[test]

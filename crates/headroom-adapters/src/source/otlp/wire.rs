@@ -53,6 +53,7 @@ pub(crate) struct AnyValue {
     #[serde(deserialize_with = "optional_integer")]
     pub(crate) int_value: Option<i64>,
     #[prost(double, optional, tag = "4")]
+    #[serde(deserialize_with = "optional_double")]
     pub(crate) double_value: Option<f64>,
 }
 
@@ -104,6 +105,7 @@ pub(crate) struct NumberPoint {
     #[serde(deserialize_with = "natural")]
     pub(crate) time_unix_nano: u64,
     #[prost(double, optional, tag = "4")]
+    #[serde(deserialize_with = "optional_double")]
     pub(crate) as_double: Option<f64>,
     #[prost(sfixed64, optional, tag = "6")]
     #[serde(deserialize_with = "optional_integer")]
@@ -133,6 +135,7 @@ pub(crate) struct HistogramPoint {
     #[serde(deserialize_with = "naturals")]
     pub(crate) bucket_counts: Vec<u64>,
     #[prost(double, repeated, tag = "7")]
+    #[serde(deserialize_with = "doubles")]
     pub(crate) explicit_bounds: Vec<f64>,
     #[prost(uint32, tag = "10")]
     pub(crate) flags: u32,
@@ -167,6 +170,7 @@ pub(crate) struct ExponentialPoint {
     #[prost(uint32, tag = "10")]
     pub(crate) flags: u32,
     #[prost(double, tag = "14")]
+    #[serde(deserialize_with = "double")]
     pub(crate) zero_threshold: f64,
 }
 
@@ -180,33 +184,45 @@ pub(crate) struct Buckets {
     pub(crate) bucket_counts: Vec<u64>,
 }
 
-/// A 64-bit integer of JSON.
+/// A number of JSON, which may be a text: a 64-bit integer, or a double with `NaN`, `Infinity` and `-Infinity`.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Integer<T> {
+enum Written<T> {
     Number(T),
     Text(String),
 }
 
-impl<T: std::str::FromStr> Integer<T> {
+impl<T: std::str::FromStr> Written<T> {
     fn read<E: serde::de::Error>(self) -> Result<T, E> {
         match self {
             Self::Number(number) => Ok(number),
-            Self::Text(text) => text.parse().map_err(|_| E::custom(format!("{text:?} is no integer"))),
+            Self::Text(text) => text.parse().map_err(|_| E::custom(format!("{text:?} is no number here"))),
         }
     }
 }
 
+fn double<'de, D: Deserializer<'de>>(from: D) -> Result<f64, D::Error> {
+    Written::deserialize(from)?.read()
+}
+
+fn doubles<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<f64>, D::Error> {
+    Vec::<Written<f64>>::deserialize(from)?.into_iter().map(Written::read).collect()
+}
+
+fn optional_double<'de, D: Deserializer<'de>>(from: D) -> Result<Option<f64>, D::Error> {
+    Option::<Written<f64>>::deserialize(from)?.map(Written::read).transpose()
+}
+
 fn natural<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
-    Integer::deserialize(from)?.read()
+    Written::deserialize(from)?.read()
 }
 
 fn naturals<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<u64>, D::Error> {
-    Vec::<Integer<u64>>::deserialize(from)?.into_iter().map(Integer::read).collect()
+    Vec::<Written<u64>>::deserialize(from)?.into_iter().map(Written::read).collect()
 }
 
 fn optional_integer<'de, D: Deserializer<'de>>(from: D) -> Result<Option<i64>, D::Error> {
-    Option::<Integer<i64>>::deserialize(from)?.map(Integer::read).transpose()
+    Option::<Written<i64>>::deserialize(from)?.map(Written::read).transpose()
 }
 
 /// Attributes as labels, those of the point over those of the resource.
