@@ -119,3 +119,8 @@ pub struct Trouble {
     /// What is wrong, why, and what to do next.
     pub message: String,
 }
+
+impl Trouble {
+    /// The code of a workload whose balancer does not listen where the policy says.
+    pub const NOT_LISTENING: &str = "not-listening";
+}

@@ -17,7 +17,7 @@ use headroom_core::decision::{By, Decision, DecisionId, Outcome};
 use headroom_core::fleet::{Fleet, Signal};
 use headroom_core::memory::{AppliedPlan, Memory};
 use headroom_core::names::{SignalName, WorkloadName};
-use headroom_core::observation::{PoolStatus, TargetStatus};
+use headroom_core::observation::{PoolStatus, TargetStatus, Trouble};
 use headroom_core::outlook::{FitAnswer, FitOrder, Peak};
 use headroom_core::say;
 use headroom_core::units::{Replicas, Span, Timestamp, Unit};
@@ -936,13 +936,17 @@ impl Driver {
         let workload = self.controller.fleet().workload(name)?;
         let memory = self.controller.memory(name)?;
         let starts = memory.start_ups();
-        let listen = workload.balancer.as_ref().map(|b| b.listen.to_string());
+        let is_mute = |(_, status): &(Timestamp, TargetStatus)| {
+            status.troubles.iter().any(|trouble| trouble.code == Trouble::NOT_LISTENING)
+        };
+        let configured = workload.balancer.as_ref().map(|b| b.listen.to_string());
+        let listen = self.listening.get(name).cloned().or(configured);
         Some(WorkloadView {
             name: name.clone(),
             tier: workload.tier.clone(),
             range: workload.replicas,
             price: workload.price,
-            listen: self.listening.get(name).cloned().or(listen),
+            listen: listen.filter(|_| !memory.status().is_some_and(is_mute)),
             seen_at: memory.status().map(|(seen, _)| *seen),
             status: memory.status().map(|(_, status)| status.clone()),
             signals: memory.latest().map(|d| d.signals.clone()).unwrap_or_default(),

@@ -111,7 +111,7 @@ pub struct WorkloadView {
     pub range: ReplicaRange,
     /// What one replica costs, where that is known.
     pub price: Option<Price>,
-    /// Where its balancer listens, if it has one.
+    /// Where its balancer listens; absent where it has none, and while it does not listen (`status.troubles` says why).
     pub listen: Option<String>,
     /// The last look at its target, and when that was; `None` before the first.
     pub seen_at: Option<Timestamp>,

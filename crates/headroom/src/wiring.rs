@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use headroom_adapters::balancer::{Balancer, BalancerCommand, Ending};
@@ -15,6 +16,7 @@ use headroom_adapters::source::channel::ChannelSource;
 use headroom_adapters::source::process::ProcessSource;
 use headroom_adapters::source::recall::Recall;
 use headroom_adapters::source::{self, Group};
+use headroom_adapters::target::Fronted;
 use headroom_adapters::target::process::{HeldTarget, ProcessTarget};
 use headroom_core::fleet::{Fleet, TargetSettings, Workload};
 use headroom_core::names::WorkloadName;
@@ -159,7 +161,11 @@ impl Wiring {
     pub(crate) fn targets(&self) -> Targets {
         self.parts
             .iter()
-            .map(|(name, part)| (name.clone(), self.fronts.fronted(name, &part.target)))
+            .map(|(name, part)| {
+                let before = [self.balancer.trouble(name), self.fronts.trouble(name)];
+                let target = Fronted::new(part.target.clone(), before.into_iter().flatten().collect());
+                (name.clone(), Arc::new(target) as Arc<dyn Target>)
+            })
             .collect()
     }
 

@@ -21,7 +21,7 @@ use headroom_lb::control::protocol::{Event, Health};
 use headroom_lb::names::ServiceName;
 use headroom_lb::settings::{Millis, ServiceConfig};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::signals::Signals;
 use super::{BalancerCommand, Ending, Listening};
@@ -197,9 +197,10 @@ impl Keeper {
     async fn converse(&mut self, client: &Client, mut events: Events) -> End {
         let mut sent = BTreeMap::new();
         let mut refused = self.send(client, &mut sent).await;
+        let mut sent_at = Instant::now();
         loop {
-            let retry =
-                async { if refused { sleep(RETRY_REFUSED).await } else { std::future::pending().await } };
+            // Counted from the last time: figures come ten times a second, and none of them may put it off.
+            let retry = sleep_until(sent_at + RETRY_REFUSED);
             tokio::select! {
                 event = events.next() => match event {
                     Some(event) => self.told(event).await,
@@ -210,8 +211,12 @@ impl Keeper {
                         return End::Asked(Ending::Detach);
                     }
                     refused = self.send(client, &mut sent).await;
+                    sent_at = Instant::now();
                 }
-                () = retry => refused = self.send(client, &mut sent).await,
+                () = retry, if refused => {
+                    refused = self.send(client, &mut sent).await;
+                    sent_at = Instant::now();
+                }
                 _ = self.ending.changed() => {
                     let how = *self.ending.borrow();
                     return End::Asked(how.unwrap_or(Ending::Detach));
@@ -224,6 +229,13 @@ impl Keeper {
     async fn send(&mut self, client: &Client, sent: &mut BTreeMap<ServiceName, ServiceConfig>) -> bool {
         let wanted = self.wanted.borrow_and_update().clone();
         let mut refused = false;
+        self.listening.send_if_modified(|listening| {
+            let before = listening.len();
+            listening.retain(|workload, _| {
+                ServiceName::new(workload.as_str()).is_ok_and(|name| wanted.contains_key(&name))
+            });
+            listening.len() < before
+        });
         for (name, config) in &wanted {
             if sent.get(name) == Some(config) {
                 continue;

@@ -16,12 +16,14 @@ use std::time::Duration;
 
 use headroom_core::fleet::Workload;
 use headroom_core::names::WorkloadName;
+use headroom_core::observation::Trouble;
 use headroom_engine::ports::News;
 use headroom_lb::names::ServiceName;
 use headroom_lb::settings::ServiceConfig;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use crate::target::InFront;
 use crate::target::process::ProcessSupervisor;
 
 /// News that may wait for the engine. A balancer tells ten times a second; more than this many unread means the
@@ -114,6 +116,19 @@ impl Balancer {
         }
         self.readers.send_modify(|readers| drop(readers.remove(name)));
         self.wanted.send_modify(|services| services.retain(|service, _| service.as_str() != name.as_str()));
+    }
+
+    /// Tells why a workload's balancer does not listen; `None` where it has none.
+    #[must_use]
+    pub fn trouble(&self, name: &WorkloadName) -> Option<InFront> {
+        if !self.followers.contains_key(name) {
+            return None;
+        }
+        let (listening, name) = (self.listening(), name.clone());
+        Some(Box::new(move || {
+            let message = listening.borrow().get(&name)?.clone().err()?;
+            Some(Trouble { code: Trouble::NOT_LISTENING.to_owned(), message })
+        }))
     }
 
     /// Where each workload listens, as soon as that is known.

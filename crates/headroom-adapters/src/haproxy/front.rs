@@ -8,15 +8,11 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use headroom_core::action::Action;
 use headroom_core::fleet::{HaproxyBackend, HealthSettings, TargetSettings, Workload};
 use headroom_core::names::WorkloadName;
-use headroom_core::observation::{TargetStatus, Trouble};
-use headroom_engine::ports::{Leave, Target, TargetError, WarmPool};
+use headroom_core::observation::Trouble;
 use headroom_engine::repeated::Repeated;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -24,7 +20,8 @@ use tokio::time::{sleep, timeout};
 
 use super::{Row, Runtime};
 use crate::source::ReadError;
-use crate::target::process::{ProcessSupervisor, ProcessTarget, ReplicaState, ReplicaStatus, Status};
+use crate::target::InFront;
+use crate::target::process::{ProcessSupervisor, ReplicaState, ReplicaStatus, Status};
 
 /// How often the servers are compared without any news: a reloaded HAProxy has them again within this.
 const LOOKS: Duration = Duration::from_secs(1);
@@ -95,13 +92,14 @@ impl Fronts {
         self.served.insert(name.clone(), Served { plan, task, trouble });
     }
 
-    /// The target of a workload, with what is wrong with its HAProxy among its troubles.
+    /// Tells what is wrong with a workload's HAProxy; `None` where it stands behind none.
     #[must_use]
-    pub fn fronted(&self, name: &WorkloadName, target: &ProcessTarget) -> Arc<dyn Target> {
-        match self.served.get(name) {
-            Some(served) => Arc::new(Fronted { target: target.clone(), trouble: served.trouble.clone() }),
-            None => Arc::new(target.clone()),
-        }
+    pub fn trouble(&self, name: &WorkloadName) -> Option<InFront> {
+        let trouble = self.served.get(name)?.trouble.clone();
+        Some(Box::new(move || {
+            let message = trouble.borrow().clone()?;
+            Some(Trouble { code: "haproxy".to_owned(), message })
+        }))
     }
 
     /// Waits until the servers of replicas that are gone are removed. To be called when the replicas' supervisors have
@@ -116,43 +114,6 @@ impl Fronts {
         };
         // What is left then is servers whose checks fail.
         let _ = timeout(ENDS_WITHIN, all).await;
-    }
-}
-
-/// A process target behind an HAProxy.
-struct Fronted {
-    target: ProcessTarget,
-    trouble: watch::Receiver<Option<String>>,
-}
-
-impl Fronted {
-    fn with_trouble(&self, mut status: TargetStatus) -> TargetStatus {
-        let trouble = self.trouble.borrow().clone();
-        status.troubles.extend(trouble.map(|message| Trouble { code: "haproxy".to_owned(), message }));
-        status
-    }
-}
-
-#[async_trait]
-impl Target for Fronted {
-    async fn look(&self) -> Result<TargetStatus, TargetError> {
-        Ok(self.with_trouble(self.target.look().await?))
-    }
-
-    async fn act(&self, action: &Action) -> Result<TargetStatus, TargetError> {
-        Ok(self.with_trouble(self.target.act(action).await?))
-    }
-
-    fn warm_pool(&self) -> Option<&dyn WarmPool> {
-        self.target.warm_pool()
-    }
-
-    fn changes(&self) -> watch::Receiver<u64> {
-        self.target.changes()
-    }
-
-    async fn leave(&self, how: Leave) {
-        self.target.leave(how).await;
     }
 }
 

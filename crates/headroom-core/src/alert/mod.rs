@@ -91,6 +91,8 @@ pub enum AlertKind {
     Stuck,
     /// `high`: a target can't be looked at.
     TargetUnseen,
+    /// `high`: the balancer does not listen where the policy says, as where another program has the port.
+    NotListening,
     /// `high`: the check of a plan found a fault.
     PlanRejected,
     /// `high`: a source as a whole can't be read.
@@ -103,7 +105,7 @@ pub enum AlertKind {
 
 impl AlertKind {
     /// Every kind, the least severe first.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Scaled,
         Self::ForecastDemoted,
         Self::AtMaximum,
@@ -114,6 +116,7 @@ impl AlertKind {
         Self::ActionFailed,
         Self::Stuck,
         Self::TargetUnseen,
+        Self::NotListening,
         Self::PlanRejected,
         Self::SourceDown,
         Self::BreakerOpen,
@@ -131,6 +134,7 @@ impl AlertKind {
             | Self::ActionFailed
             | Self::Stuck
             | Self::TargetUnseen
+            | Self::NotListening
             | Self::PlanRejected
             | Self::SourceDown
             | Self::BreakerOpen
@@ -152,6 +156,7 @@ impl AlertKind {
             Self::ActionFailed => "action-failed",
             Self::Stuck => "stuck",
             Self::TargetUnseen => "target-unseen",
+            Self::NotListening => "not-listening",
             Self::PlanRejected => "plan-rejected",
             Self::SourceDown => "source-down",
             Self::BreakerOpen => "breaker-open",
@@ -171,6 +176,7 @@ impl AlertKind {
             | Self::IdleResources
             | Self::ActionFailed
             | Self::Stuck
+            | Self::NotListening
             | Self::SourceDown
             | Self::BreakerOpen
             | Self::JournalFailing => Span::ZERO,

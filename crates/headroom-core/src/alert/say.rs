@@ -35,6 +35,7 @@ fn what(kind: AlertKind) -> &'static str {
         AlertKind::ActionFailed => "failing to scale",
         AlertKind::Stuck => "stuck: replicas do not become ready",
         AlertKind::TargetUnseen => "out of sight",
+        AlertKind::NotListening => "without a balancer that listens",
         AlertKind::PlanRejected => "held by the check of its plan",
         AlertKind::SourceDown => "down",
         AlertKind::BreakerOpen => "held by its breaker",
@@ -58,6 +59,7 @@ pub fn headline(kind: AlertKind, language: Language) -> &'static str {
             AlertKind::ActionFailed => "확장·축소 실패",
             AlertKind::Stuck => "레플리카가 준비되지 않음",
             AlertKind::TargetUnseen => "대상을 조회할 수 없음",
+            AlertKind::NotListening => "밸런서가 주소에서 수신하지 못함",
             AlertKind::PlanRejected => "계획 검사에서 거부됨",
             AlertKind::SourceDown => "소스 장애",
             AlertKind::BreakerOpen => "차단기가 열림",
@@ -105,6 +107,10 @@ pub fn next_step(kind: AlertKind, language: Language) -> Option<&'static str> {
         AlertKind::TargetUnseen => (
             "find out why the target does not answer; `headroom doctor` has its words",
             "대상이 응답하지 않는 이유를 찾으세요. `headroom doctor`에 자세한 내용이 있습니다",
+        ),
+        AlertKind::NotListening => (
+            "stop what has the port (`ss -ltnp` names it) or change `balancer.listen`; it is tried again every two seconds",
+            "포트를 쓰는 프로그램을 종료하거나(`ss -ltnp`로 확인) `balancer.listen`을 바꾸세요. 2초마다 다시 시도합니다",
         ),
         AlertKind::PlanRejected => (
             "read the decision, then correct the policy it names; this may be a mistake of headroom: tell us",

@@ -9,7 +9,7 @@ use crate::decision::{Advice, Decision};
 use crate::fleet::{AlertSettings, Ask, HostFigure, ProcessSignal, Signal, SignalSource, Workload};
 use crate::memory::Memory;
 use crate::names::{SignalName, WorkloadName};
-use crate::observation::PoolStatus;
+use crate::observation::{PoolStatus, Trouble};
 use crate::outlook::Proved;
 use crate::reading::{Absence, Reading};
 use crate::reason::Reason;
@@ -122,6 +122,7 @@ pub(super) fn stands(
         (AlertKind::AtMaximum, at_maximum(decision, facts)),
         (AlertKind::CpuHigh, cpu_high(settings, seen, decision, facts)),
         (AlertKind::TargetUnseen, target_unseen(decision, facts)),
+        (AlertKind::NotListening, not_listening(seen, facts)),
         (AlertKind::PlanRejected, plan_rejected(decision, facts)),
         (AlertKind::ActionFailed, action_failed(seen, facts)),
         (AlertKind::ApprovalNeeded, approval_needed(seen)),
@@ -194,6 +195,12 @@ fn cpu_high(
 
 fn target_unseen(decision: &Decision, facts: impl Fn(Why) -> Facts) -> Stand {
     unseen(decision).map_or(Stand::Clear, |why| Stand::Holds(facts(why.into())))
+}
+
+fn not_listening(seen: &Seen<'_>, facts: impl Fn(Why) -> Facts) -> Stand {
+    let Some((_, status)) = seen.memory.status() else { return Stand::Unknown };
+    let trouble = status.troubles.iter().find(|trouble| trouble.code == Trouble::NOT_LISTENING);
+    trouble.map_or(Stand::Clear, |trouble| Stand::Holds(facts(Why::Said(trouble.message.clone()))))
 }
 
 fn plan_rejected(decision: &Decision, facts: impl Fn(Why) -> Facts) -> Stand {

@@ -7,7 +7,7 @@ use anyhow::Result;
 use headroom_core::alert::{self, Alert, AlertKind};
 use headroom_core::decision::{Advice, Decision, Outcome};
 use headroom_core::memory::{Freeze, Pending};
-use headroom_core::observation::TargetStatus;
+use headroom_core::observation::{TargetStatus, Trouble};
 use headroom_core::reading::{Absence, Reading};
 use headroom_core::reason::Reason;
 use headroom_core::say::{self, Language};
@@ -408,10 +408,14 @@ fn target(view: &WorkloadView, at: Timestamp, language: Language) -> Check {
         Some(trouble) => Check::broken(
             "target",
             format!("{} ({})", trouble.message, trouble.code),
-            language.pick(
+            if trouble.code == Trouble::NOT_LISTENING {
+                next_step(AlertKind::NotListening, language)
+            } else {
+                language.pick(
                 "mend what it names, then look at the output of the replicas in the data directory under process/",
                 "알린 문제를 고친 뒤 데이터 디렉터리의 process/에서 레플리카의 출력을 확인하세요",
-            ),
+                )
+            },
         ),
         None => Check::fine("target", language.pick("is seen and well", "조회되며 이상 없음")),
     }

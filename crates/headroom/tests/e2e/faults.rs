@@ -172,6 +172,41 @@ fn a_start_that_is_interrupted_leaves_nothing_behind() {
     eventually("nothing is left", || (!runs(balancer) && !runs(replica)).then_some(()));
 }
 
+/// C5: a workload that can't be reached is no healthy one, wherever one asks; also after a change of `listen`.
+#[test]
+fn a_workload_whose_port_is_taken_is_said_everywhere() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let mut rig = Rig::new(&policy(1, 1));
+    rig.start_until_ready(1);
+    let open = rig.address();
+    std::fs::write(
+        rig.file(),
+        policy(1, 1).replace("listen: 127.0.0.1:0", &format!("listen: \"{address}\"")),
+    )
+    .unwrap();
+    let raised = |rig: &Rig| {
+        let alerts = rig.json(&["status"])?["alerts"].as_array()?.clone();
+        Some(
+            alerts
+                .iter()
+                .any(|alert| alert["kind"] == "notListening" && alert["subject"]["workload"] == "web"),
+        )
+    };
+    eventually("people are told", || raised(&rig)?.then_some(()));
+    let said = stdout(&rig.ask(&["status"]));
+    assert!(said.contains("(not-listening)") && said.contains(&address), "{said}");
+    let doctor = rig.ask(&["doctor"]);
+    let said = stdout(&doctor);
+    assert_eq!(doctor.status.code(), Some(1), "{said}");
+    assert!(said.contains(&address) && said.contains("balancer.listen"), "{said}");
+    assert!(rig.web().unwrap()["listen"].is_null(), "it is not said to listen");
+    drop(taken);
+    eventually("it is over", || (!raised(&rig)?).then_some(()));
+    assert_eq!(rig.address(), address, "and no longer at {open}");
+    assert_eq!(get(&address, "/").unwrap().0, 200);
+}
+
 /// A start that fails touches nothing of what an earlier controller left.
 #[test]
 fn a_start_that_fails_leaves_what_it_found() {
