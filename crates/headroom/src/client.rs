@@ -27,16 +27,22 @@ const LARGEST: usize = 64 << 20;
 #[derive(Debug)]
 pub(crate) struct Client {
     address: String,
-    token: Option<String>,
+    /// What changes show; `None` where there is none, or why it can't be read.
+    token: Result<Option<String>, String>,
 }
 
 impl Client {
     /// The controller that the arguments name.
     pub(crate) fn new(cli: &Cli) -> Result<Self> {
         let address = cli.server.trim_start_matches("http://").trim_end_matches('/').to_owned();
+        let port = address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
+        if port.is_none() {
+            let message = format!("--server {:?} is no address; write HOST:PORT", cli.server);
+            return Err(Failure::error(Exit::Usage, message));
+        }
         let data = paths::data_dir(cli.data.as_ref())?;
         let token = match std::env::var("HEADROOM_TOKEN") {
-            Ok(token) if !token.is_empty() => Some(token),
+            Ok(token) if !token.is_empty() => Ok(Some(token)),
             _ => read_token(&paths::token(&data)),
         };
         Ok(Self { address, token })
@@ -44,7 +50,12 @@ impl Client {
 
     /// Whether changes can show who asks.
     pub(crate) fn has_token(&self) -> bool {
-        self.token.is_some()
+        matches!(self.token, Ok(Some(_)))
+    }
+
+    /// Why there is no token, where that is not because there is none.
+    pub(crate) fn token_trouble(&self) -> Option<&str> {
+        self.token.as_ref().err().map(String::as_str)
     }
 
     /// Reads.
@@ -75,7 +86,34 @@ impl Client {
             return serde_json::from_slice(body)
                 .context("the controller's answer can't be read; are both of one version?");
         }
-        Err(refusal(status, &body))
+        match self.token_trouble().filter(|_| status == StatusCode::UNAUTHORIZED) {
+            Some(why) => Err(Failure::error(Exit::Failure, why)),
+            None => Err(self.refusal(status, &body)),
+        }
+    }
+
+    /// The API's own words as an error.
+    fn refusal(&self, status: StatusCode, body: &[u8]) -> anyhow::Error {
+        let said: Option<serde_json::Value> = serde_json::from_slice(body).ok();
+        let field = |name: &str| {
+            let value = said.as_ref()?.pointer(&format!("/error/{name}"))?.as_str()?;
+            Some(value.to_owned())
+        };
+        let mut message = field("message").unwrap_or_else(|| {
+            format!(
+                "what answers at {} is no headroom (it said {status}); name the controller with --server",
+                self.address
+            )
+        });
+        if let Some(help) = field("help") {
+            message = format!("{message}\n  help: {help}");
+        }
+        let exit = match status {
+            StatusCode::CONFLICT => Exit::Refused,
+            StatusCode::UNPROCESSABLE_ENTITY => Exit::InvalidPolicy,
+            _ => Exit::Failure,
+        };
+        Failure::error(exit, message)
     }
 
     async fn send(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Result<(StatusCode, Bytes)> {
@@ -92,7 +130,7 @@ impl Client {
             .uri(path)
             .header("host", &self.address)
             .header("accept", "application/json");
-        if let Some(token) = &self.token {
+        if let Ok(Some(token)) = &self.token {
             request = request.header("authorization", format!("Bearer {token}"));
         }
         if body.is_some() {
@@ -111,25 +149,36 @@ impl Client {
     }
 }
 
-fn read_token(path: &Path) -> Option<String> {
-    std::fs::read_to_string(path).ok().map(|token| token.trim().to_owned()).filter(|token| !token.is_empty())
+fn read_token(path: &Path) -> Result<Option<String>, String> {
+    match std::fs::read_to_string(path) {
+        Ok(token) => Ok(Some(token.trim().to_owned()).filter(|token| !token.is_empty())),
+        Err(error) => unread(path, &error),
+    }
 }
 
-/// The API's own words as an error.
-fn refusal(status: StatusCode, body: &[u8]) -> anyhow::Error {
-    let said: Option<serde_json::Value> = serde_json::from_slice(body).ok();
-    let field = |name: &str| {
-        let value = said.as_ref()?.pointer(&format!("/error/{name}"))?.as_str()?;
-        Some(value.to_owned())
-    };
-    let mut message = field("message").unwrap_or_else(|| format!("the controller answered {status}"));
-    if let Some(help) = field("help") {
-        message = format!("{message}\n  help: {help}");
+/// What it means that the token can't be read.
+fn unread(path: &Path, error: &std::io::Error) -> Result<Option<String>, String> {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => Ok(None),
+        _ => Err(format!(
+            "a change needs the token, and {} can't be read: {error}; run as the controller's user, or set HEADROOM_TOKEN",
+            path.display()
+        )),
     }
-    let exit = match status {
-        StatusCode::CONFLICT => Exit::Refused,
-        StatusCode::UNPROCESSABLE_ENTITY => Exit::InvalidPolicy,
-        _ => Exit::Failure,
-    };
-    Failure::error(exit, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Error, ErrorKind};
+
+    use super::*;
+
+    #[test]
+    fn a_token_that_may_not_be_read_is_not_one_that_is_not_there() {
+        let of = |kind: ErrorKind| unread(Path::new("data/token"), &Error::from(kind));
+        assert_eq!(of(ErrorKind::NotFound), Ok(None));
+        let why = of(ErrorKind::PermissionDenied).unwrap_err();
+        assert!(why.contains("data/token can't be read: permission denied"), "{why}");
+        assert!(why.contains("controller's user"), "{why}");
+    }
 }

@@ -17,7 +17,7 @@ use headroom_adapters::source::process::ProcessSource;
 use headroom_adapters::source::recall::Recall;
 use headroom_adapters::source::{self, Group};
 use headroom_adapters::target::Fronted;
-use headroom_adapters::target::process::{HeldTarget, ProcessTarget};
+use headroom_adapters::target::process::{HeldTarget, ProcessSupervisor, ProcessTarget, Shutdown};
 use headroom_core::fleet::{Fleet, TargetSettings, Workload};
 use headroom_core::names::WorkloadName;
 use headroom_engine::driver::{self, Targets};
@@ -44,7 +44,7 @@ pub(crate) struct Wiring {
     /// Whether decisions are only said.
     advise: bool,
     /// Workloads that a new policy no longer has, while they drain.
-    leaving: BTreeMap<WorkloadName, JoinHandle<()>>,
+    leaving: BTreeMap<WorkloadName, Leaving>,
 }
 
 /// A group of signals that is read.
@@ -135,14 +135,14 @@ impl Wiring {
                     tracing::warn!(workload = %removed, %error, "what is left of a removed workload can't be ended");
                 }
             });
-            self.leaving.insert(name, retired);
+            self.leaving.insert(name, Leaving { task: retired, supervisor: None });
         }
     }
 
     async fn add(&mut self, name: &WorkloadName, workload: &Workload) -> Result<()> {
-        // One that went and came back waits for itself: two supervisors of one workload would fight.
+        // One that went and came back: two supervisors of one workload would fight, and a drain may take minutes.
         if let Some(leaving) = self.leaving.remove(name) {
-            let _ = leaving.await;
+            leaving.call_off().await;
         }
         let target = hold(name, workload, &self.base, &self.data).await?;
         self.keep(name, workload, target);
@@ -246,10 +246,12 @@ impl Wiring {
         handle.change_fleet(fleet, self.targets(), notifiers).await?;
         self.feed(handle);
         // A drain may take minutes, and the next change of the policy must not wait for it.
-        self.leaving.retain(|_, leaving| !leaving.is_finished());
+        self.leaving.retain(|_, leaving| !leaving.task.is_finished());
         let how = if self.advise { Leave::Running } else { Leave::Stopped };
         for (name, target) in gone {
-            self.leaving.insert(name, tokio::spawn(async move { target.leave(how).await }));
+            let supervisor = Some(target.supervisor().clone());
+            let task = tokio::spawn(async move { target.leave(how).await });
+            self.leaving.insert(name, Leaving { task, supervisor });
         }
         Ok(())
     }
@@ -281,7 +283,7 @@ impl Wiring {
         self.polled.iter().for_each(Polled::stop);
         for (_, leaving) in self.leaving {
             // One that panics while it lets go must not keep the others from it.
-            let _ = leaving.await;
+            let _ = leaving.task.await;
         }
         if how == Leave::Stopped {
             // Replicas drain while the balancer still serves; it has nothing to do once they are gone.
@@ -293,6 +295,24 @@ impl Wiring {
             driver::leave(&targets, how).await;
             self.fronts.end().await;
         }
+    }
+}
+
+/// Replicas on their way out, of a workload that the policy has no more.
+struct Leaving {
+    task: JoinHandle<()>,
+    /// Who ends them; `None` where it is the task itself.
+    supervisor: Option<ProcessSupervisor>,
+}
+
+impl Leaving {
+    /// Nobody ends them any more: the next supervisor finds them as they are.
+    async fn call_off(self) {
+        match self.supervisor {
+            Some(supervisor) => supervisor.shutdown(Shutdown::Detach).await,
+            None => self.task.abort(),
+        }
+        let _ = self.task.await;
     }
 }
 

@@ -7,7 +7,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -73,6 +73,9 @@ pub enum DataDirError {
     },
 }
 
+/// Rights that nobody needs: of those outside the group, and to write for the group.
+const OTHERS: u32 = 0o027;
+
 impl DataDir {
     /// Makes the directory if there is none, and takes it for this process.
     ///
@@ -89,6 +92,14 @@ impl DataDir {
             .mode(0o700)
             .create(&path)
             .map_err(failed("create the directory", &path))?;
+        let mode = fs::metadata(&path).map_err(failed("look at the directory", &path))?.permissions().mode();
+        if mode & OTHERS != 0 {
+            tracing::warn!(
+                path = %path.display(),
+                mode = %format_args!("{:o}", mode & 0o777),
+                "others may look into the data directory; chmod 700 keeps them out"
+            );
+        }
         let lock_path = path.join("lock");
         let mut lock = File::options()
             .read(true)
@@ -158,8 +169,6 @@ fn check_layout(dir: &Path) -> Result<(), DataDirError> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::*;
 
     #[test]

@@ -151,7 +151,9 @@ impl Reader {
     /// There is no journal, it is a later version's, or it can't be read.
     pub fn open(dir: &Path) -> Result<Self, JournalError> {
         let path = dir.join(super::FILE);
-        if !path.exists() {
+        // What may not be looked into is not the same as what is not there.
+        let there = path.try_exists().map_err(|error| JournalError::io("look for", &path, error))?;
+        if !there {
             return Err(JournalError::Missing { path });
         }
         Self::new(&path, Retention::default(), None)

@@ -90,25 +90,23 @@ pub(crate) async fn run(cli: &Cli, printer: Printer) -> Result<Exit> {
         Err(error) => {
             let unreachable =
                 error.downcast_ref::<Failure>().is_some_and(|failure| failure.exit == Exit::Unreachable);
-            if !unreachable {
-                return Err(error);
-            }
-            vec![Check::broken(
-                "controller",
-                error.to_string(),
-                language.pick(
+            let next = match unreachable {
+                false => language.pick("name the controller with --server", "--server로 컨트롤러를 지정하세요"),
+                true => language.pick(
                     "`headroom run -f fleet.yaml` starts one where the last one ended; replicas and balancer go on meanwhile",
                     "`headroom run -f fleet.yaml`로 시작하면 이어서 동작합니다. 그동안 레플리카와 밸런서는 계속 동작합니다",
                 ),
-            )]
+            };
+            vec![Check::broken("controller", error.to_string(), next)]
         }
     };
     let is_reached = checks[0].state != State::Broken;
+    let unread = client.token_trouble().map(str::to_owned);
     let refused = match client.has_token() && is_reached {
         true => client.get::<serde_json::Value>(NOTHING).await.err().map(|error| error.to_string()),
         false => None,
     };
-    checks.insert(1, permission(client.has_token(), refused.as_deref(), language));
+    checks.insert(1, permission(client.has_token(), unread.or(refused).as_deref(), language));
     let worst = checks.iter().map(|check| check.state).max().unwrap_or(State::Fine);
     printer.print(&checks, |checks| text(checks, printer))?;
     Ok(if worst == State::Broken { Exit::Failure } else { Exit::Success })
