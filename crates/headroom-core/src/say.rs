@@ -64,13 +64,13 @@ pub fn explain(decision: &Decision, language: Language) -> Explanation {
             Language::English => "not done",
             Language::Korean => "실행하지 않음",
         };
-        format!(
-            "{} → {}, {verdict}: {} ({})",
-            decision.from,
-            r.wanted,
-            sentence(&r.why, language),
-            by(r.by, language)
-        )
+        let (from, why, by) = (decision.from, sentence(&r.why, language), by(r.by, language));
+        match (r.wanted == from, language) {
+            (false, _) => format!("{from} → {}, {verdict}: {why} ({by})", r.wanted),
+            // Another guard has held it back already.
+            (true, Language::English) => format!("held at {from}: {why} ({by})"),
+            (true, Language::Korean) => format!("{from} 유지: {why} ({by})"),
+        }
     });
     let recommendations = decision.recommendations.iter().map(|r| {
         let says = match (&r.advice, language) {

@@ -29,7 +29,7 @@ export function jump(from, to, extra = "") {
 /** The number a decision comes to, by its line. */
 export function verdict({ outcome, from, to, refused }) {
   if (outcome === "act") return jump(from, to);
-  if (outcome === "held" && refused !== null) return jump(from, refused, "refused");
+  if (outcome === "held" && refused !== null && refused !== from) return jump(from, refused, "refused");
   return h("span", { class: "jump same" }, h("b", {}, to));
 }
 
@@ -71,7 +71,7 @@ export function chain(decision, explanation, action) {
     const refused = one.kind === "refused";
     const symbol = refused ? "pause" : one.code === "highest-want" ? (one.to > one.from ? "up" : "down") : "guard";
     links.push(link(refused ? "refused" : "moved", symbol, one.who,
-      h("div", { class: "move" }, jump(one.from, one.to, refused ? "refused" : ""), refused && h("span", { class: "tag bad" }, t("notDone"))),
+      h("div", { class: "move" }, one.to !== one.from && jump(one.from, one.to, refused ? "refused" : ""), refused && h("span", { class: "tag bad" }, t("notDone"))),
       h("p", {}, sentence(one.text, at))));
   }
   const done = outcome(decision, action);
