@@ -100,7 +100,8 @@ pub(crate) fn settings(command: &[&str]) -> ProcessSettings {
 }
 
 pub(crate) async fn target(yard: &Yard, settings: &ProcessSettings) -> ProcessTarget {
-    ProcessTarget::start(&"web".parse().unwrap(), settings, None, yard.path(), &yard.data(), 7).await.unwrap()
+    let (name, base, data) = ("web".parse().unwrap(), yard.path(), yard.data());
+    ProcessTarget::hold(&name, settings, None, base, &data, 7).await.unwrap().run()
 }
 
 /// Waits until the status is as claimed, and gives it.

@@ -2,13 +2,15 @@
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
-use hyper::{HeaderMap, Method, Request, StatusCode};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use tokio::sync::watch;
+use tokio::task::AbortHandle;
 
 /// No test waits for ever; the machine may be busy.
 const LONGEST: std::time::Duration = std::time::Duration::from_secs(60);
@@ -114,12 +116,7 @@ impl Ask {
 
     /// Sends it, and leaves the answer open.
     pub(crate) async fn open(self) -> Stream {
-        let stream = tokio::net::TcpStream::connect(self.to).await.expect("connects");
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("shakes hands");
-        let connection = tokio::spawn(connection);
-        let request = self.request.body(Full::new(self.body)).expect("a request");
-        let response = sender.send_request(request).await.expect("an answer");
+        let (response, connection) = self.begin().await;
         let (head, mut body) = response.into_parts();
         let (told, heard) = watch::channel(Vec::new());
         let reads = tokio::spawn(async move {
@@ -132,13 +129,19 @@ impl Ask {
         Stream { headers: head.headers, heard, reads }
     }
 
-    async fn exchange(self) -> Answer {
+    /// The answer as it begins, and the connection that it comes over.
+    async fn begin(self) -> (Response<Incoming>, AbortHandle) {
         let stream = tokio::net::TcpStream::connect(self.to).await.expect("connects");
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("shakes hands");
-        let connection = tokio::spawn(connection);
+        let connection = tokio::spawn(connection).abort_handle();
         let request = self.request.body(Full::new(self.body)).expect("a request");
         let response = sender.send_request(request).await.expect("an answer");
+        (response, connection)
+    }
+
+    async fn exchange(self) -> Answer {
+        let (response, connection) = self.begin().await;
         let (head, body) = response.into_parts();
         let body = body.collect().await.expect("a whole body").to_bytes();
         connection.abort();

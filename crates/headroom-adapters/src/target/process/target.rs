@@ -54,28 +54,14 @@ impl HeldTarget {
 }
 
 impl ProcessTarget {
-    /// Sets the target of a workload up, and adopts the replicas an earlier controller left.
+    /// Sets the target of a workload up and takes over the replicas that an earlier controller left: all of a start that
+    /// can fail.
     ///
     /// `policy_dir` is what the settings' paths are relative to, `data_dir` where all targets keep their
     /// records; `seed` makes back-offs repeatable.
     ///
     /// # Errors
-    /// If the command is empty, or the supervisor can't start: see [`ProcessSupervisor::start`].
-    pub async fn start(
-        workload: &WorkloadName,
-        settings: &ProcessSettings,
-        pool: Option<&WarmPoolSettings>,
-        policy_dir: &Path,
-        data_dir: &Path,
-        seed: u64,
-    ) -> Result<Self, SetupError> {
-        Ok(Self::hold(workload, settings, pool, policy_dir, data_dir, seed).await?.run())
-    }
-
-    /// All of a start that can fail: see [`ProcessSupervisor::hold`].
-    ///
-    /// # Errors
-    /// As [`start`](Self::start).
+    /// If the command is empty, or the supervisor can't start: see [`ProcessSupervisor::hold`].
     pub async fn hold(
         workload: &WorkloadName,
         settings: &ProcessSettings,
