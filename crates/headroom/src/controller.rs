@@ -1,6 +1,7 @@
 //! A running controller: journal, parts, engine, API, and the way all of them stop.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -157,10 +158,13 @@ fn reached_at(address: SocketAddr) -> SocketAddr {
 pub(crate) struct ScratchDir(PathBuf);
 
 impl ScratchDir {
-    /// Makes one under the temporary folder.
+    /// Makes one under the temporary folder, for its owner alone: a journal and a token are kept in it.
     pub(crate) fn new(purpose: &str) -> Result<Self> {
         let path = std::env::temp_dir().join(format!("headroom-{purpose}-{}", std::process::id()));
-        std::fs::create_dir_all(&path).with_context(|| format!("{} can't be made", path.display()))?;
+        std::fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&path)
+            .with_context(|| format!("{} can't be made", path.display()))?;
         Ok(Self(path))
     }
 
@@ -179,7 +183,19 @@ impl Drop for ScratchDir {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
+
+    #[test]
+    fn a_scratch_folder_is_for_its_owner_alone_and_goes_with_its_controller() {
+        let scratch = ScratchDir::new("test").unwrap();
+        let path = scratch.path().to_owned();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+        assert!(ScratchDir::new("test").is_err(), "nobody else's folder is used");
+        drop(scratch);
+        assert!(!path.exists());
+    }
 
     #[test]
     fn a_link_names_an_address_that_can_be_asked() {
